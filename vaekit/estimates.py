@@ -87,7 +87,7 @@ def expectation(
     Parameters
     ----------
     f : callable
-        Maps samples of shape (m, \\*batch, \\*event) to values of shape (m, ...), where m varies.
+        Maps samples of shape (m, batch..., event...) to values of shape (m, ...), where m varies.
     distribution : torch.distributions.Distribution
         What X follows. Its device and dtype are those of the result.
     n : int

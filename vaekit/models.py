@@ -1,0 +1,388 @@
+"""The variational autoencoder: encoder, decoder, likelihood, and the three bounds they give.
+
+The generative model is p(z) p_θ(x|z) with p(z) = N(0, I); the encoder gives q_φ(z|x), a diagonal
+Gaussian. Every value is in nats, summed over the D data dimensions and the K latent dimensions, one
+value for each data point. Random code takes a seed, or a `torch.Generator` that moves on from call
+to call, and leaves torch's global generator alone. All tensors stay on the device and in the dtype
+of the model's parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, Independent, Normal
+
+from vaekit.estimates import seeded
+
+__all__ = [
+    "VAE",
+    "Autoencoder",
+    "BernoulliLikelihood",
+    "ContinuousBernoulliLikelihood",
+    "GaussianLikelihood",
+    "digits_vae",
+    "from_config",
+    "generator",
+    "mlp",
+    "swiss_roll_vae",
+]
+
+
+def generator(seed: int | torch.Generator, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator on `device` seeded with `seed`; a generator is returned as it is."""
+    if isinstance(seed, torch.Generator):
+        return seed
+    return torch.Generator(device).manual_seed(seed)
+
+
+def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """Return linear layers of the given sizes with an activation between each two.
+
+    `mlp([784, 200, 20])` maps (…, 784) to (…, 20) through one hidden layer of 200 units. The
+    weights come from torch's global generator, as for any torch module.
+    """
+    layers: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        layers += [activation(), nn.Linear(before, after)]
+    return nn.Sequential(*layers[1:])
+
+
+class GaussianLikelihood(nn.Module):
+    """N(x; h, σ²) with the decoder's output h as the mean (claim `loss-gaussian-decoder`).
+
+    Parameters
+    ----------
+    variance : float or Tensor
+        σ²: one number or shape () for all dimensions alike, shape (D,) for one per dimension.
+    learn : bool
+        Whether σ² is trained with the network. It is stored as `log_variance` = ln σ².
+    """
+
+    support = (-math.inf, math.inf)
+
+    def __init__(self, variance: float | Tensor = 1.0, learn: bool = False):
+        super().__init__()
+        variance = torch.as_tensor(variance, dtype=torch.get_default_dtype())
+        if not (variance > 0).all():
+            raise ValueError(f"variance must be positive, got {variance.tolist()}")
+        self.log_variance = nn.Parameter(variance.log(), requires_grad=learn)
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return p(x|h) with batch shape `h.shape[:-1]` and event shape (D,)."""
+        return Independent(Normal(h, (self.log_variance / 2).exp().expand(h.shape)), 1)
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        """Return ln p(x|h) in nats, summed over D; `h` (…, D) and `x` (…, D) broadcast."""
+        log_variance = self.log_variance
+        squares = (x - h).square() / log_variance.exp()
+        return -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(-1)
+
+
+class BernoulliLikelihood(nn.Module):
+    """Bernoulli pixels with the decoder's output h as logits (claim `loss-bernoulli`).
+
+    Parameters
+    ----------
+    grey : bool
+        Accept pixels between 0 and 1. The value is then the cross-entropy, which is not a
+        normalised log-likelihood (claim `loss-continuous-bernoulli`).
+    """
+
+    def __init__(self, grey: bool = False):
+        super().__init__()
+        self.support = (0.0, 1.0) if grey else {0.0, 1.0}
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return p(x|h) with batch shape `h.shape[:-1]` and event shape (D,)."""
+        check = None if isinstance(self.support, set) else False
+        return Independent(Bernoulli(logits=h, validate_args=check), 1, validate_args=check)
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        """Return x·h − Σ ln(1 + eʰ) in nats, the form without overflow (`loss-bce-logits`)."""
+        return (x * h - F.softplus(h)).sum(-1)
+
+
+class ContinuousBernoulliLikelihood(nn.Module):
+    """Grey pixels in [0, 1], logits h, normalised (claim `loss-continuous-bernoulli`)."""
+
+    support = (0.0, 1.0)
+
+    def forward(self, h: Tensor) -> Distribution:
+        """Return p(x|h) with batch shape `h.shape[:-1]` and event shape (D,)."""
+        return Independent(ContinuousBernoulli(logits=h), 1)
+
+    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
+        """Return x·h − Σ ln(1 + eʰ) + Σ ln(h / tanh(h/2)) in nats.
+
+        The last term is the logarithm of the normalising constant. Near h = 0, where the quotient
+        is 0/0, its Taylor series ln 2 + h²/12 − 7h⁴/1440 stands in for it.
+        """
+        near = h.abs() < 0.1
+        safe = torch.where(near, 1.0, h)
+        series = math.log(2) + h**2 / 12 - 7 * h**4 / 1440
+        log_constant = torch.where(near, series, (safe / torch.tanh(safe / 2)).log())
+        return (x * h - F.softplus(h) + log_constant).sum(-1)
+
+
+class Autoencoder(nn.Module):
+    """An encoder D → K and a decoder K → D without noise and without a KL term.
+
+    It is trained by the same `fit` and maximises ln p(x | decoder(encoder(x))): with the default
+    likelihood, variance ½, this is least squares.
+
+    Raises
+    ------
+    ValueError
+        If the latent dimension is below 1.
+    """
+
+    latent_outputs = 1
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module | None = None):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+        self.observation = GaussianLikelihood(0.5) if likelihood is None else likelihood
+        linear = [m for m in encoder.modules() if isinstance(m, nn.Linear)]
+        self.data_dim = linear[0].in_features
+        self.latent, left = divmod(linear[-1].out_features, self.latent_outputs)
+        if self.latent < 1 or left:
+            raise ValueError(
+                "the encoder must give at least one latent dimension K"
+                f" ({self.latent_outputs}K outputs), got {linear[-1].out_features} outputs"
+            )
+        self.config: dict | None = None
+
+    def check(self, x: Tensor, name: str = "data") -> None:
+        """Raise one clear error unless `x` is finite, of shape (N, D), and in the support."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} must be a torch tensor, got {type(x).__name__}")
+        dtype = next(self.parameters()).dtype
+        if x.dtype != dtype:
+            raise TypeError(f"{name} has dtype {x.dtype}, the model {dtype}: convert one of them")
+        if x.ndim != 2 or x.shape[1] != self.data_dim:
+            raise ValueError(f"{name} must have shape (N, {self.data_dim}), got {tuple(x.shape)}")
+        if len(x) == 0:
+            raise ValueError(f"{name} is empty")
+        if not x.isfinite().all():
+            raise ValueError(f"{name} holds NaN or infinite values")
+        support = self.observation.support
+        if isinstance(support, set):
+            if not ((x == 0) | (x == 1)).all():
+                raise ValueError(
+                    f"{name} holds values other than 0 and 1, outside the Bernoulli's support:"
+                    " binarise them, or take the continuous Bernoulli for grey pixels"
+                )
+        elif x.min() < support[0] or x.max() > support[1]:
+            raise ValueError(
+                f"{name} ranges from {x.min():.4g} to {x.max():.4g},"
+                f" outside the likelihood's support [{support[0]:g}, {support[1]:g}]"
+            )
+
+    def likelihood(self, z: Tensor) -> Distribution:
+        """Return p_θ(x|z) for z of shape (…, K): batch shape (…), event shape (D,)."""
+        return self.observation(self.decoder(z))
+
+    def terms(self, x: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ln p(x | decoder(encoder(x))), shape (B,), and a KL of zero, shape (B, K)."""
+        return self.observation.log_prob(self.decoder(self.encoder(x)), x), 0 * epsilon
+
+
+class VAE(Autoencoder):
+    """A variational autoencoder built from plain torch modules.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        Maps x (…, D) to (…, 2K): the mean μ and the log-variance ln σ² of q_φ(z|x).
+    decoder : nn.Module
+        Maps z (…, K) to the likelihood's parameters h (…, D).
+    likelihood : nn.Module
+        `GaussianLikelihood`, `BernoulliLikelihood` or `ContinuousBernoulliLikelihood`.
+
+    Examples
+    --------
+    >>> vae = VAE(mlp([64, 200, 20]), mlp([10, 200, 64]), BernoulliLikelihood())
+    >>> vae.posterior(torch.zeros(5, 64)).batch_shape
+    torch.Size([5])
+    """
+
+    latent_outputs = 2
+
+    @property
+    def prior(self) -> Distribution:
+        """p(z) = N(0, I): batch shape (), event shape (K,)."""
+        zero = next(self.parameters()).new_zeros(self.latent)
+        return Independent(Normal(zero, torch.ones_like(zero)), 1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean μ and the standard deviation σ of q_φ(z|x), each (…, K)."""
+        mu, log_variance = self.encoder(x).chunk(2, -1)
+        return mu, (log_variance / 2).exp()
+
+    def posterior(self, x: Tensor) -> Distribution:
+        """Return q_φ(z|x) for x of shape (…, D): batch shape (…), event shape (K,)."""
+        return Independent(Normal(*self.encode(x)), 1)
+
+    def terms(self, x: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both terms of the ELBO at z = μ + σ ε (claims `elbo-two-terms`, `loss-kl-term`).
+
+        Parameters
+        ----------
+        x : Tensor
+            Data, shape (B, D).
+        epsilon : Tensor
+            Standard normal noise, shape (B, K).
+
+        Returns
+        -------
+        Tensor, Tensor
+            ln p_θ(x|z) with shape (B,); KL(q(z_k|x)‖p(z_k)) with shape (B, K), which is exact.
+        """
+        mu, log_variance = self.encoder(x).chunk(2, -1)
+        sigma = (log_variance / 2).exp()
+        z = mu + sigma * epsilon
+        kl = 0.5 * (sigma**2 + mu**2 - log_variance - 1)
+        return self.observation.log_prob(self.decoder(z), x), kl
+
+    def _noise(self, seed: int | torch.Generator, *shape: int) -> Tensor:
+        like = next(self.parameters())
+        g = generator(seed, like.device)
+        return torch.randn(*shape, self.latent, generator=g, device=like.device, dtype=like.dtype)
+
+    def elbo(self, x: Tensor, *, seed: int | torch.Generator = 0) -> Tensor:
+        """Return one-sample estimates of the ELBO, shape (B,), with the exact KL term.
+
+        Derived at `elbo-two-terms`. Pass a generator as `seed` to draw fresh noise at each call.
+        """
+        reconstruction, kl = self.terms(x, self._noise(seed, len(x)))
+        return reconstruction - kl.sum(-1)
+
+    def log_weights(self, x: Tensor, epsilon: Tensor) -> Tensor:
+        """Return ln p_θ(x, z) − ln q_φ(z|x) at z = μ + σ ε, shape (k, B), for ε (k, B, K).
+
+        With z = μ + σ ε the two Gaussian densities leave ½(ε² − z²) + ln σ: their constants cancel.
+        """
+        mu, sigma = self.encode(x)
+        z = mu + sigma * epsilon
+        log_ratio = (0.5 * (epsilon**2 - z**2) + sigma.log()).sum(-1)
+        return self.observation.log_prob(self.decoder(z), x) + log_ratio
+
+    def iwae_bound(self, x: Tensor, k: int, *, seed: int | torch.Generator = 0) -> Tensor:
+        """Return the k-sample bound ln (1/k) Σᵢ wᵢ, shape (B,) (claim `iwae-monotone`).
+
+        One draw of k samples for each data point, differentiable, k·B·D numbers in memory.
+        """
+        log_w = self.log_weights(x, self._noise(seed, k, len(x)))
+        return log_w.logsumexp(0) - math.log(k)
+
+    @torch.no_grad()
+    def log_evidence(
+        self, x: Tensor, n: int, *, seed: int | torch.Generator = 0, chunk: int = 64
+    ) -> Tensor:
+        """Return the estimate ln (1/n) Σᵢ wᵢ of ln p_θ(x), shape (B,) (claim `iwae-consistent`).
+
+        Samples are drawn `chunk` at a time, so memory does not grow with n. No gradient.
+        """
+        g = generator(seed, x.device)
+        total = torch.full((len(x),), -math.inf, dtype=x.dtype, device=x.device)
+        for start in range(0, n, chunk):
+            epsilon = self._noise(g, min(chunk, n - start), len(x))
+            total = torch.logaddexp(total, self.log_weights(x, epsilon).logsumexp(0))
+        return total - math.log(n)
+
+    @torch.no_grad()
+    def sample(self, n: int, *, seed: int = 0) -> Tensor:
+        """Return n draws from p_θ(x), shape (n, D): z ~ p(z), then x ~ p_θ(x|z)."""
+        with seeded(seed):
+            return self.likelihood(self.prior.sample((n,))).sample()
+
+
+def from_config(config: dict) -> VAE | Autoencoder:
+    """Build the model that `config` describes; `model.config` gives the same dictionary back.
+
+    Parameters
+    ----------
+    config : dict
+        `data_dim`, `hidden` (list), `latent`, and optionally `model` ("vae" or "autoencoder"),
+        `activation` (a class of torch.nn), `likelihood` ("gaussian", "bernoulli",
+        "continuous-bernoulli"), `variance` (number or list of D), `learn_variance`, `grey`,
+        `seed` of the weights. The decoder mirrors the encoder.
+
+    Raises
+    ------
+    ValueError
+        If a dimension is below 1, or a key or a value is unknown.
+    """
+    known = {
+        "model": "vae",
+        "data_dim": None,
+        "hidden": None,
+        "latent": None,
+        "activation": "ReLU",
+        "likelihood": "bernoulli",
+        "variance": 1.0,
+        "learn_variance": False,
+        "grey": False,
+        "seed": 0,
+    }
+    if unknown := set(config) - set(known):
+        raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
+    config = known | config
+    sizes = [config["data_dim"], *config["hidden"], config["latent"]]
+    if not all(isinstance(size, int) and size >= 1 for size in sizes):
+        raise ValueError(f"every layer and the latent dimension need size 1 or more, got {sizes}")
+    likelihoods = {
+        "gaussian": lambda: GaussianLikelihood(
+            torch.as_tensor(config["variance"]), config["learn_variance"]
+        ),
+        "bernoulli": lambda: BernoulliLikelihood(config["grey"]),
+        "continuous-bernoulli": ContinuousBernoulliLikelihood,
+    }
+    kinds = {"vae": VAE, "autoencoder": Autoencoder}
+    for key, choices in (("likelihood", likelihoods), ("model", kinds)):
+        if config[key] not in choices:
+            raise ValueError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")
+    kind = kinds[config["model"]]
+    activation = getattr(nn, config["activation"])
+    with seeded(config["seed"]):
+        encoder = mlp([*sizes[:-1], kind.latent_outputs * sizes[-1]], activation)
+        model = kind(encoder, mlp(sizes[::-1], activation), likelihoods[config["likelihood"]]())
+    model.config = config
+    return model
+
+
+def swiss_roll_vae(
+    latent: int = 2,
+    hidden: Sequence[int] = (128, 128),
+    variance: float = 0.01,
+    learn_variance: bool = False,
+    seed: int = 0,
+) -> VAE:
+    """Return the VAE of chapter 10: 2-128-128, latent 2, LeakyReLU, Gaussian decoder."""
+    return from_config(
+        {
+            "data_dim": 2,
+            "hidden": list(hidden),
+            "latent": latent,
+            "activation": "LeakyReLU",
+            "likelihood": "gaussian",
+            "variance": variance,
+            "learn_variance": learn_variance,
+            "seed": seed,
+        }
+    )
+
+
+def digits_vae(
+    data_dim: int = 64, latent: int = 10, hidden: Sequence[int] = (200,), seed: int = 0
+) -> VAE:
+    """Return the VAE of chapter 11: D-200-10-200-D, ReLU, Bernoulli pixels."""
+    return from_config(
+        {"data_dim": data_dim, "hidden": list(hidden), "latent": latent, "seed": seed}
+    )

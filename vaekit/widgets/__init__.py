@@ -1,0 +1,9 @@
+"""Widgets that live in Jupyter, in Colab and, with neither kernel nor network, in the built page.
+
+One widget is one `.py` beside one `.js`. Python hands over data; whatever answers a drag is
+written in the `.js`, and `tests/test_widgets.py` holds its formulas to the Python ones.
+"""
+
+from vaekit.widgets.kl import KLWidget
+
+__all__ = ["KLWidget"]

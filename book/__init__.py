@@ -1,0 +1,145 @@
+"""The press: a Sphinx extension for what Jupyter Book cannot do by itself.
+
+It numbers statements as `book.numbering` says, keeps the ledger of claims and checks, runs chapters
+again when vaekit changes, offers their notebooks, and lets no page ask another host for anything.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from myst_nb.core.execute.cache import NotebookClientCache
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
+from sphinx.environment.collectors.toctree import TocTreeCollector
+from sphinx.util.fileutil import copy_asset
+
+from book.ledger import Ledger, of_build, write_ledger
+from book.numbering import number
+
+HERE = Path(__file__).parent
+LEDGER = "chapters/ledger"
+
+
+def setup(app: Sphinx) -> dict:
+    """Register everything with Sphinx."""
+    # Kernels import vaekit from this clone, installed or not.
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [str(app.srcdir), os.environ.get("PYTHONPATH")])
+    )
+    TocTreeCollector.assign_figure_numbers = assign_numbers
+    NotebookClientCache.start_client = keep_outputs(NotebookClientCache.start_client)
+    app.connect("config-inited", configure)
+    app.connect("env-get-outdated", read_ledger_again)
+    app.connect("env-before-read-docs", read_ledger_last)
+    app.connect("env-updated", lambda app, env: of_build(app) and None)
+    app.connect("html-page-context", page_context)
+    app.connect("build-finished", copy_files)
+    app.add_directive("ledger", Ledger)
+    app.add_css_file("vaekit.css", priority=900)
+    app.add_js_file("widgets.js", defer="defer")
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def configure(app: Sphinx, config: Config) -> None:
+    """Settle what depends on the state of the clone."""
+    config.html_static_path.append(str(HERE / "static"))
+    config.templates_path.append(str(HERE / "templates"))
+    # jupyter-cache knows cells but not what they import. One cache for each state of the code;
+    # since Sphinx sees a changed setting, it reads all chapters again.
+    caches = Path(app.outdir).parent / ".jupyter_cache"
+    cache = caches / code_digest(Path(app.srcdir))
+    for old in caches.glob("*"):
+        if old != cache:
+            shutil.rmtree(old)
+    config.nb_execution_cache_path = str(cache)
+    options = config.html_theme_options
+    if not published(options.get("repository_url", "")):
+        options.update(repository_url="", use_repository_button=False, launch_buttons={})
+
+
+def published(url: str) -> bool:
+    """Whether `url` is a repository on GitHub under a name that an account there can have."""
+    return bool(re.fullmatch(r"https://github\.com/[A-Za-z0-9]+(-[A-Za-z0-9]+)*/[\w.-]+/?", url))
+
+
+def code_digest(root: Path) -> str:
+    """Digest of the code that the cells of the chapters in `root` run."""
+    files = [path for path in (root / "vaekit").rglob("*") if path.suffix in (".py", ".js", ".css")]
+    digest = hashlib.sha256()
+    for path in [root / "requirements.txt", *sorted(files)]:
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def keep_outputs(start: Callable) -> Callable:
+    """Let a chapter found in the cache be written with its outputs, as one that has just run is.
+
+    Without this myst-nb writes it to ``_build/jupyter_execute`` as it was before it ran.
+    """
+
+    def start_client(self: NotebookClientCache) -> None:
+        source = self.notebook
+        start(self)
+        source.update(self.notebook)
+
+    return start_client
+
+
+def assign_numbers(_collector: TocTreeCollector, env: BuildEnvironment) -> list[str]:
+    """Give Sphinx the numbers of `book.numbering` and return the pages where they changed."""
+    before, env.toc_fignumbers = env.toc_fignumbers, {}
+    for entry in number(env.srcdir).values():
+        if entry.number and entry.kind != "solution":
+            kind = {"equation": "displaymath"}.get(entry.kind, entry.kind)
+            of_page = env.toc_fignumbers.setdefault(entry.docname, {})
+            of_page.setdefault(kind, {})[entry.anchor] = tuple(entry.number.split("."))
+    return [doc for doc, numbers in env.toc_fignumbers.items() if numbers != before.get(doc)]
+
+
+def read_ledger_again(_app, _env, added: set, changed: set, removed: set) -> list[str]:
+    """Let the ledger's page change whenever any chapter does."""
+    return [LEDGER] if added or changed or removed else []
+
+
+def read_ledger_last(_app, _env, docnames: list[str]) -> None:
+    """Read the ledger's page when the outputs of all chapters are there."""
+    docnames.sort(key=lambda docname: docname == LEDGER)
+
+
+def page_context(app: Sphinx, pagename: str, _template: str, context: dict, _doctree) -> None:
+    """Offer the notebook of a chapter and take out what only a web server could serve."""
+    if "kernelspec" in app.env.metadata.get(pagename, {}):
+        context["ipynb_source"] = f"{pagename}.ipynb"
+    context["local"] = local
+
+
+def local(head: str) -> str:
+    """Take the theme's font preloads, which file:// refuses, and icon script out of a page's head.
+
+    The icons themselves come from the same fonts through CSS; the script would draw them again.
+    """
+    head = re.sub(r'<link rel="preload" as="font"[^>]*>', "", head)
+    return re.sub(r'<script src="[^"]*fontawesome[^"]*"></script>', "", head)
+
+
+def copy_files(app: Sphinx, exception: Exception | None) -> None:
+    """Finish the pages: MathJax, the notebooks to download, and the ledger as data."""
+    if exception or app.builder.format != "html":
+        return
+    out = Path(app.outdir)
+    mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    for part in ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts"):
+        target = out / "_static" / "mathjax" / part
+        copy_asset(mathjax / part, target if (mathjax / part).is_dir() else target.parent)
+    for executed in (out.parent / "jupyter_execute").rglob("*.ipynb"):
+        relative = executed.relative_to(out.parent / "jupyter_execute")
+        written = Path(app.srcdir) / relative
+        (out / "_sources" / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(written if written.exists() else executed, out / "_sources" / relative)
+    write_ledger(app)

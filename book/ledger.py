@@ -1,0 +1,148 @@
+"""The ledger: every claim of the book, its check, and what that check would have caught.
+
+Claims are the statements of kind `book.numbering.CLAIMS` in the chapters. Checks are the facts that
+cells left in the metadata of their outputs. Each claim needs exactly one check, in its own chapter.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import nbformat
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util.docutils import SphinxDirective
+
+from book.numbering import CLAIMS, chapter_number, docnames, number
+
+
+def checks(notebook: Path) -> Iterator[dict]:
+    """Yield the facts of each check in an executed notebook, in its order."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if facts := output.get("metadata", {}).get("vaekit", {}).get("claim"):
+                yield facts
+
+
+def ledger(root: Path, executed: Path) -> list[dict]:
+    """Lay claims and checks side by side.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of ``_toc.yml``.
+    executed : Path
+        The folder of the executed notebooks, laid out as the sources are.
+
+    Returns
+    -------
+    list of dict
+        One for each claim, in reading order: its ``label``, ``number``, ``title``, ``statement``
+        (theorem, …), ``chapter`` and ``url``, and the facts of its check.
+
+    Raises
+    ------
+    ValueError
+        Naming every claim without a check, check without a claim, second check of a claim, check
+        that has not passed, and check that refutes nothing.
+    """
+    claims = {label: e for label, e in number(root).items() if e.kind in CLAIMS}
+    rows, problems = [], []
+    for docname in docnames(root):
+        notebook = executed / f"{docname}.ipynb"
+        found = list(checks(notebook)) if notebook.exists() else []
+        by_label = {facts["label"]: facts for facts in found}
+        for label, times in Counter(facts["label"] for facts in found).items():
+            if label not in claims or claims[label].docname != docname:
+                problems.append(f"{docname}: the check {label} belongs to no claim here")
+            if times > 1:
+                problems.append(f"{docname}: the claim {label} has {times} checks")
+        for label, entry in claims.items():
+            if entry.docname != docname:
+                continue
+            facts = by_label.get(label)
+            if facts is None:
+                problems.append(f"{docname}: the {entry.kind} {label} has no check")
+                continue
+            if facts["verdict"] != "passed":
+                problems.append(f"{docname}: the check {label} is not passed: {facts['verdict']}")
+            if not facts["refuted"]:
+                problems.append(f"{docname}: the check {label} refutes no wrong version")
+            rows.append(
+                {
+                    "label": label,
+                    "number": entry.number,
+                    "title": entry.title,
+                    "statement": entry.kind,
+                    "chapter": chapter_number(docname),
+                    "url": f"{docname}.html#{entry.anchor}",
+                    **facts,
+                }
+            )
+    if problems:
+        raise ValueError("claims and checks do not match:\n  " + "\n  ".join(problems))
+    return rows
+
+
+def of_build(app: Sphinx) -> list[dict]:
+    """Return the ledger of the build that is running; a mismatch ends the build."""
+    try:
+        return ledger(Path(app.srcdir), Path(app.outdir).parent / "jupyter_execute")
+    except ValueError as error:
+        raise ExtensionError(str(error)) from None
+
+
+def write_ledger(app: Sphinx) -> None:
+    """Write the ledger as ``ledger.json`` beside the pages."""
+    text = json.dumps(of_build(app), indent=1, ensure_ascii=False, allow_nan=False)
+    (Path(app.outdir) / "ledger.json").write_text(text + "\n", encoding="utf-8")
+
+
+class Ledger(SphinxDirective):
+    """The ledger as a table for each chapter."""
+
+    def run(self) -> list[nodes.Node]:
+        """Write the tables as MyST and let it be parsed."""
+        rows = of_build(self.env.app)
+        refuted = sum(len(row["refuted"]) for row in rows)
+        lines = [f"{len(rows)} claims are checked; the checks refute {refuted} wrong versions.", ""]
+        for docname, group in groupby(rows, key=lambda row: row["url"].partition(".html")[0]):
+            lines += [f"## {self.env.titles[docname].astext()}", "", "````{list-table}"]
+            lines += [":class: vk-ledger", ":header-rows: 1", ":widths: 26 26 14 34", ""]
+            for cells in [("Claim", "Checked by", "Notices", "Refuted"), *map(_cells, group)]:
+                lines += ["* - " + "\n  - ".join(cells)]
+            lines += ["````", ""]
+        section = nodes.Element()
+        text = StringList("\n".join(lines).splitlines(), source=self.env.docname)
+        self.state.nested_parse(text, self.content_offset, section, match_titles=True)
+        return section.children
+
+
+def _cells(row: dict) -> tuple[str, ...]:
+    names = list(dict.fromkeys(route["name"] for route in row["routes"]))
+    steps = [name for name in names if re.fullmatch(r"line \d+", name)]
+    routes = [f"{len(steps)} lines of the derivation"] if steps else []
+    routes += [_plain(name) for name in names if name not in steps]
+    settings = f" in {row['settings']} settings" if row["settings"] > 1 else ""
+    return (
+        f"{{prf:ref}}`{row['label']}` {row['title']}",
+        ", ".join(routes) + settings,
+        power_of_ten(row["resolution"]),
+        "; ".join(_plain(version["statement"]) for version in row["refuted"]),
+    )
+
+
+def _plain(text: str) -> str:
+    """Keep Markdown from reading anything into a text."""
+    return re.sub(r"([\\`*_{}\[\]()#+.!|<>$~-])", r"\\\1", text)
+
+
+def power_of_ten(x: float) -> str:
+    """Write a positive number to one digit: 2.3e-13 as 2·10⁻¹³."""
+    digit, _, exponent = f"{x:.0e}".partition("e")
+    return f"{digit}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"

@@ -5,5 +5,6 @@ written in the `.js`, and `tests/test_widgets.py` holds its formulas to the Pyth
 """
 
 from vaekit.widgets.kl import KLWidget
+from vaekit.widgets.latent_plane import LatentPlane
 
-__all__ = ["KLWidget"]
+__all__ = ["KLWidget", "LatentPlane"]

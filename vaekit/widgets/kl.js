@@ -267,14 +267,18 @@ function render({ model, el }) {
     find("[data-kl=qp]").textContent = fixed(klGaussian(muQ, sigmaQ, muP, sigmaP), 4);
     find(`input[value=${direction}]`).checked = true;
 
-    const [positive, negative] = areas(...order);
+    const [above, below] = areas(...order);
+    // Rounded together, so that the sum on the page adds up.
+    const total = fixed(above - below, 4);
+    const positive = fixed(above, 4);
+    const negative = fixed(Number(positive) - Number(total), 4);
     const kl = `KL(${first}‖${second})`;
     find(".vk-sentence").innerHTML = muP === muQ && sigmaP === sigmaQ
       ? `p and q are equal, so the logarithm of their ratio is 0 at every x: no area, and ${kl} = 0.`
-      : `<span class="vk-key"><i class="vk-box vk-positive"></i>+${fixed(positive, 4)} where ${first} is the higher curve,</span>
-        <span class="vk-key"><i class="vk-box vk-negative"></i>−${fixed(negative, 4)} where ${second} is:</span>
-        together ${fixed(positive - negative, 4)} nats. That is ${kl}.`;
-    area.setAttribute("aria-label", `Integrand of ${kl}: area ${fixed(positive, 4)} above zero, ${fixed(negative, 4)} below`);
+      : `<span class="vk-key"><i class="vk-box vk-positive"></i>+${positive} where ${first} is the higher curve,</span>
+        <span class="vk-key"><i class="vk-box vk-negative"></i>−${negative} where ${second} is:</span>
+        together ${total} nats. That is ${kl}.`;
+    area.setAttribute("aria-label", `Integrand of ${kl}: area ${positive} above zero, ${negative} below`);
   }
 
   const events = [...NAMES, "direction"].map((name) => `change:${name}`);

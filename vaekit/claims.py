@@ -16,6 +16,7 @@ the same facts as data in the output's metadata, from which the book makes its l
 from __future__ import annotations
 
 import html
+import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -48,8 +49,11 @@ class _Values:
     @classmethod
     def of(cls, name: str, route: Route) -> _Values:
         raw = route.value if isinstance(route, Approximation | Estimate) else route
-        value = torch.as_tensor(raw).detach().to("cpu", torch.float64).reshape(-1)
-        rounding = ROUNDING * value.abs().clamp(min=1)
+        # a Python float would become float32 and lose half its digits
+        raw = raw if isinstance(raw, Tensor) else torch.tensor(raw, dtype=torch.float64)
+        value = raw.detach().to("cpu", torch.float64).reshape(-1)
+        # finite even where the value is not: an infinite tolerance would accept anything
+        rounding = ROUNDING * value.abs().nan_to_num(posinf=1).clamp(min=1)
         if isinstance(route, Approximation):
             error = route.error.detach().to("cpu", torch.float64).reshape(-1)
             return cls(name, "quadrature", value, error + rounding)
@@ -124,11 +128,11 @@ class Claim:
         ClaimError
             If two routes disagree, or one is too coarse to count.
         """
+        if len(routes) < 2:
+            raise ClaimError(f"{self.label}: one route alone checks nothing")
         reference, *others = values = [
             _Values.of(name.replace("_", " "), route) for name, route in routes.items()
         ]
-        if not others:
-            raise ClaimError(f"{self.label}: one route alone checks nothing")
         if reference.kind == "monte carlo":
             raise ClaimError(f"{self.label}: the first route must be exact, not Monte Carlo")
         self._routes.append(reference.facts(None))
@@ -236,14 +240,17 @@ class Claim:
         Raises
         ------
         ClaimError
-            If the wrong version passes.
+            If the wrong version passes, or is no number.
         """
         wrong = _Values.of(statement, value)
+        if wrong.value.isnan().any():
+            raise ClaimError(f"{self.label}: the wrong version “{statement}” is NaN")
         if above is not None:
             other = _Values.of("", above)
             shortfall = other.value - wrong.value
             tolerance = wrong.tolerance + other.tolerance
-            seen = shortfall >= -tolerance if wrong.kind == "exact" else shortfall > tolerance
+            exact = wrong.kind == other.kind == "exact"
+            seen = shortfall >= -tolerance if exact else shortfall > tolerance
             by, error = ["a counterexample"], shortfall.clamp(min=0)
         elif not self._last:
             raise ClaimError(f"{self.label}: refute values after agree, orders with above=")
@@ -307,8 +314,8 @@ class Claim:
         return "passed"
 
     def facts(self) -> dict[str, Any]:
-        """Return the check as plain data: what the ledger reads."""
-        return {
+        """Return the check as JSON data, infinities as "inf": what the ledger reads."""
+        facts = {
             "label": self.label,
             "kind": self.kind,
             "settings": self._settings,
@@ -319,6 +326,10 @@ class Claim:
             "refuted": self._refuted,
             "verdict": self.verdict,
         }
+        # JSON has no infinite number
+        return json.loads(
+            json.dumps(facts), parse_constant={"Infinity": "inf", "-Infinity": "-inf"}.get
+        )
 
     def _head(self) -> str:
         settings = f", {self._settings} settings (the first is shown)" if self._settings > 1 else ""
@@ -354,7 +365,9 @@ class Claim:
         rows = []
         for number, (formula, value, reason) in enumerate(self._lines):
             # a bar would end the table's column
-            formula = formula.replace(r"\|", r"\Vert ").replace("|", r"\mid ")
+            formula, reason = (
+                text.replace(r"\|", r"\Vert ").replace("|", r"\vert ") for text in (formula, reason)
+            )
             rows.append(
                 f"| {'=' if number else ''} $\\displaystyle {formula}$ | {value} | {reason} |"
             )

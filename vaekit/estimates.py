@@ -103,7 +103,7 @@ def expectation(
     Raises
     ------
     ValueError
-        If n < 2, or if f returned NaN or an infinite value.
+        If n < 2, or if f returned NaN or an infinite value, or not one value per sample.
 
     Notes
     -----
@@ -119,6 +119,10 @@ def expectation(
         for start in range(0, n, piece):
             m = min(piece, n - start)
             y = f(distribution.sample((m,)))
+            if y.shape[:1] != (m,):
+                raise ValueError(
+                    f"f must give one value per sample: {m} gave shape {tuple(y.shape)}"
+                )
             y_mean = y.mean(0)
             deviation = y - y_mean
             y_squares = (deviation * deviation).sum(0)

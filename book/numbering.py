@@ -153,7 +153,7 @@ def _directive(info: str, content: str) -> Iterator[tuple[str, str, str, bool]]:
     name, title = match.groups()
     options, body = split_options(content)
     label = str(options.get("label", ""))
-    kind = name.removeprefix("prf:")
+    kind = name.removeprefix("prf:").removesuffix("-start")  # {exercise-start} … {exercise-end}
     if name == "code-cell":
         figure = (options.get("mystnb") or {}).get("figure") or {}
         if figure.get("caption"):
@@ -164,7 +164,7 @@ def _directive(info: str, content: str) -> Iterator[tuple[str, str, str, bool]]:
         if label:
             yield "equation", label, "", True
     else:
-        if kind in PROOF_TYPES or name in ("exercise", "solution"):
+        if kind in PROOF_TYPES or kind in ("exercise", "solution"):
             yield kind, label, title, "nonumber" not in options
         yield from _things(body)
 

@@ -1,0 +1,462 @@
+"""MyST Markdown as plain Markdown, for notebooks: Jupyter, Colab and GitHub know no directives.
+
+Blocks are found by the parser that the pages use; the text between them stays as it is written.
+What has no plain form here is refused by file, line and name, so that nothing raw slips through.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+
+import yaml
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
+from pybtex.backends.markdown import Backend
+from pybtex.database import BibliographyData, parse_file
+from pybtex.plugin import find_plugin
+from sphinx_proof.proof_type import PROOF_TYPES
+
+from book.numbering import Entry, chapter_number, docnames, number, split_options
+
+# amsmath is switched on to be refused
+MYST = create_md_parser(
+    MdParserConfig(
+        enable_extensions={"amsmath", "colon_fence", "deflist", "dollarmath"},
+        dmath_double_inline=True,
+    ),
+    RendererHTML,
+)
+PLAIN = (
+    MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, double_inline=True)
+)  # what readers' interfaces know
+
+ADMONITIONS = "attention caution danger error hint important note seealso tip warning".split()
+DROPPED = "bibliography contents exercise-end ledger solution-end tableofcontents toctree".split()
+REFUSED = ("amsmath", "footnote_reference_open")
+
+# In the order in which they win: code or role, math, link.
+INLINE = re.compile(
+    r"(?:\{(?P<role>[\w:.+-]+)\})?(?P<ticks>`+)(?!`)(?P<content>.+?)(?<!`)(?P=ticks)(?!`)"
+    r"|(?P<escape>\\.)"
+    r"|(?P<math>\$\$.+?\$\$|\$[^$]+\$)(?P<unlabelled>[ ]?\([\w:-]+\)$)?"
+    r"|(?P<image>!?)\[(?P<text>[^\[\]]*)\]\((?P<target>[^()\s]+)\)",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+@dataclass
+class Book:
+    """What a chapter may refer to, read from the sources in `root`."""
+
+    root: Path
+
+    @cached_property
+    def config(self) -> dict:
+        """Content of ``_config.yml``."""
+        return yaml.safe_load((self.root / "_config.yml").read_text("utf-8"))
+
+    @cached_property
+    def chapters(self) -> list[str]:
+        """The pages that have notebooks, in reading order: those with a number in their name."""
+        return [docname for docname in docnames(self.root) if chapter_number(docname)]
+
+    @cached_property
+    def entries(self) -> dict[str, Entry]:
+        """By label, everything that has one."""
+        return number(self.root)
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """By page, the text of its first heading."""
+        texts = {
+            name: (self.root / f"{name}.md").read_text("utf-8") for name in docnames(self.root)
+        }
+        return {
+            name: re.search(r"^# +(.+?)\s*$", text, re.MULTILINE)[1] for name, text in texts.items()
+        }
+
+    @cached_property
+    def bibliography(self) -> BibliographyData:
+        """The works of ``bibtex_bibfiles``."""
+        data = BibliographyData()
+        for name in self.config.get("bibtex_bibfiles", []):
+            data.add_entries(parse_file(self.root / name, "bibtex").entries.items())
+        return data
+
+
+class Unescaped(Backend):
+    """pybtex's Markdown without backslashes before brackets, which some readers take for math."""
+
+    def format_str(self, text: str) -> str:
+        """Leave `text` as it is but for what Markdown would read as emphasis."""
+        return re.sub(r"([\\`*_])", r"\\\1", text)
+
+
+@dataclass
+class Translator:
+    """Translates one page.
+
+    Attributes
+    ----------
+    book : Book
+        Where numbers, titles and citations come from.
+    docname : str
+        The page, such as "chapters/03_kl_divergence".
+    cited : dict
+        Keys of the works cited so far, in order (the values mean nothing).
+    """
+
+    book: Book
+    docname: str
+    cited: dict[str, None] = field(default_factory=dict)
+
+    def translate(self, source: str, line: int = 1) -> str:
+        """Return `source`, which begins at `line` of the page's file, as plain Markdown.
+
+        Raises
+        ------
+        ValueError
+            Naming file, line and construct, if something has no plain form.
+        """
+        text = self.blocks(source, line)
+        for problem in raw(text):
+            self.refuse(line, f"{problem} would be left raw in the notebook")
+        return text
+
+    def refuse(self, line: int, what: str) -> None:
+        """Stop with the place of what cannot be translated."""
+        raise ValueError(f"{self.docname}.md:{line}: {what}")
+
+    # Blocks
+
+    def blocks(self, source: str, line: int) -> str:
+        """Translate the block structure of `source`."""
+        lines = source.splitlines()
+        chunks, done = [], 0
+        for token in MYST.parse(source):
+            if token.type in REFUSED:
+                self.refuse(line + token.map[0], f"{token.type} has no plain form here")
+            text = self.block(token, line + (token.map or [0])[0])
+            if text is None:
+                continue
+            start, end = token.map
+            indent, first = re.match(r"( *)(.*)", lines[start]).groups()
+            if not re.match(r":::|```|~~~|\$\$|[(%]|\w", first) and token.type != "code_block":
+                self.refuse(line + start, f"“{first}”: begin it on a line of its own")
+            chunks.append(self.inline("\n".join(lines[done:start]), line + done))
+            chunks.append("\n".join((indent + row).rstrip() for row in text.splitlines()))
+            done = end
+        chunks.append(self.inline("\n".join(lines[done:]), line + done))
+        return "\n\n".join(filter(None, (chunk.strip("\n") for chunk in chunks)))
+
+    def block(self, token: Token, line: int) -> str | None:
+        """Translate one block, or return None where the text may stay as it is."""
+        match token.type:
+            case "myst_target" | "myst_line_comment":
+                return ""
+            case "math_block" | "math_block_label":
+                return self.display(token.content, token.info, line)
+            case "dl_open":
+                self.refuse(line, "a definition list has no plain form here: write a list")
+            case "code_block":
+                return "\n".join("    " + row for row in token.content.splitlines())
+            case "fence" | "colon_fence":
+                info = token.info.strip()
+                if match := re.fullmatch(r"\{([^}]*)\}\s*(.*)", info):
+                    return self.directive(*match.groups(), token.content, line)
+                if token.type == "colon_fence":
+                    self.refuse(line, f"“:::{info}” is no directive")
+                return fenced(info, token.content)
+        return None
+
+    def directive(self, name: str, argument: str, content: str, line: int) -> str:
+        """Translate a directive."""
+        options, body = split_options(content)
+        start = line + 1 + content.count("\n") - body.count("\n")
+        title = self.inline(argument, line)
+        hidden = "dropdown" in str(options.get("class", ""))
+        kind = name.removeprefix("prf:")
+        if name in DROPPED:
+            return ""
+        if name == "math":
+            return self.display(body, str(options.get("label", "")), line)
+        if name == "prf:proof":
+            return ended(lead("*Proof.*", self.blocks(body, start)))
+        if name.startswith("prf:") and kind in PROOF_TYPES:
+            number = "" if "nonumber" in options else self.entry(options.get("label"), line).number
+            return quote(lead(head(kind, number, title), self.blocks(body, start)))
+        if name in ("exercise", "exercise-start"):
+            number = "" if "nonumber" in options else self.entry(options.get("label"), line).number
+            return lead(head("exercise", number, title), self.blocks(body, start))
+        if name in ("solution", "solution-start"):
+            of = f"Solution to {self.named(argument, line)}"
+            text = self.blocks(body, start)
+            return lead(f"**{of}.**", text) if name == "solution-start" else details(of, text)
+        if name == "dropdown" or (name == "admonition" and hidden):
+            return details(title, self.blocks(body, start))
+        if name == "admonition":
+            return quote(f"**{title}**\n\n{self.blocks(body, start)}")
+        if name in ADMONITIONS:
+            label = "See also" if name == "seealso" else name.capitalize()
+            text = self.blocks("\n\n".join(filter(None, [argument, body])), start)
+            return quote(lead(f"**{label}.**", text))
+        if name in ("code", "code-block", "sourcecode"):
+            if options.get("caption"):
+                self.refuse(line, "a caption of {code-block} has no plain form here")
+            return fenced(argument, body)
+        if name == "image":
+            return f"![{options.get('alt', '')}]({argument})"
+        if name == "figure":
+            caption = self.caption(str(options.get("name", "")), body.strip(), line)
+            return f"![{options.get('alt', '')}]({argument})\n\n{caption}"
+        if name in ("table", "list-table"):
+            rows = self.rows(options, body, start) if name == "list-table" else None
+            text = rows or self.blocks(body, start)
+            return f"**{title}**\n\n{text}" if title else text
+        self.refuse(line, f"the directive {{{name}}} has no plain form here")
+
+    def display(self, math: str, label: str, line: int) -> str:
+        """Return display math with its number."""
+        math = math.strip()
+        if r"\\" in math and r"\begin{" not in math:  # as Sphinx does on pages
+            math = f"\\begin{{aligned}}\n{math}\n\\end{{aligned}}"
+        if re.search(r"(?<!\\)%", math):
+            self.refuse(line, "a LaTeX comment in a formula is lost when its lines are joined")
+        if label:
+            math += f"\n\\tag{{{self.entry(label, line).number}}}"
+        return f"$$\n{math}\n$$"
+
+    def caption(self, label: str, text: str, line: int) -> str:
+        """Return a figure's caption with its number."""
+        return lead(f"**{self.named(label, line)}.**", self.inline(text, line))
+
+    def rows(self, options: dict, body: str, line: int) -> str:
+        """Return the nested list of a {list-table} as a table."""
+        rows: list[list[str]] = []
+        for token in MYST.parse(body):
+            if token.type == "list_item_open" and token.level == 1:
+                rows.append([])
+            elif token.type == "list_item_open" and token.level == 3:
+                rows[-1].append("")
+            elif token.type == "inline" and token.level == 5 and rows and rows[-1]:
+                text = self.inline(token.content, line + token.map[0]).replace("\n", " ")
+                rows[-1][-1] = " ".join(filter(None, [rows[-1][-1], columns(text)]))
+            elif token.type not in (
+                *("bullet_list_open", "bullet_list_close", "list_item_close"),
+                *("paragraph_open", "paragraph_close"),
+            ):
+                self.refuse(line + (token.map or [0])[0], f"{token.type} in a {{list-table}}")
+        if not int(options.get("header-rows", 0)):
+            rows.insert(0, [""] * len(rows[0]))
+        rows.insert(1, ["---"] * len(rows[0]))
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+    # Text
+
+    def inline(self, text: str, line: int) -> str:
+        """Translate the roles and links of `text`; all else stays."""
+
+        def plain(match: re.Match) -> str:
+            here = line + text.count("\n", 0, match.start())
+            if match["role"]:
+                return self.role(match["role"], match["content"].strip(), here)
+            if match["unlabelled"]:
+                self.refuse(here, "a labelled formula needs a blank line before it")
+            if match["target"] and not match["image"]:
+                return self.link(match["text"], match["target"], here)
+            return match[0]
+
+        return INLINE.sub(plain, text)
+
+    def role(self, name: str, content: str, line: int) -> str:
+        """Translate a role."""
+        if name == "math":
+            return f"${content}$"
+        if name == "abbr":
+            return content
+        if name in ("cite", "cite:p", "cite:t"):
+            return self.cite(name, [key.strip() for key in content.split(",")], line)
+        match = re.fullmatch(r"(.*?)\s*<(.+)>", content, re.DOTALL)
+        text, target = match.groups() if match else ("", content)
+        if name == "term":
+            return text or target
+        if name == "download":
+            return f"[{text or PurePosixPath(target).name}]({target})"
+        if name == "doc":
+            return self.link(text, target + ".md", line)
+        if name == "eq":
+            return self.beside(f"({self.entry(target, line).number})", target, line)
+        if name in ("ref", "numref", "prf:ref"):
+            entry = self.entry(target, line)
+            for key, value in {
+                "%s": entry.number,
+                "{number}": entry.number,
+                "{name}": entry.title,
+            }.items():
+                text = text.replace(key, value)
+            return self.beside(text or self.named(target, line), target, line)
+        self.refuse(line, f"the role {{{name}}} has no plain form here")
+
+    def link(self, text: str, target: str, line: int) -> str:
+        """Translate a Markdown link: to a chapter it becomes one to its notebook."""
+        if re.match(r"[a-z]+:", target):
+            return f"[{text}]({target})"
+        path, _, fragment = target.partition("#")
+        if not path:
+            if fragment in self.book.entries:
+                return self.beside(text or self.named(fragment, line), fragment, line)
+            return text
+        if not path.endswith(".md"):
+            if path in self.book.entries:
+                return self.beside(text or self.named(path, line), path, line)
+            return f"[{text}]({target})"
+        docname = resolve(self.docname, path.removesuffix(".md"))
+        if docname not in self.book.titles:
+            self.refuse(line, f"there is no page {docname}")
+        return self.to(text or self.book.titles[docname], docname)
+
+    def to(self, text: str, docname: str) -> str:
+        """Return `text` as a link to another chapter's notebook, as it is to any other page."""
+        if docname == self.docname or docname not in self.book.chapters:
+            return text
+        return f"[{text}]({PurePosixPath(docname).name}.ipynb)"
+
+    def beside(self, text: str, label: str, line: int) -> str:
+        """Return `text` as a reference to what `label` names."""
+        return self.to(text, self.entry(label, line).docname)
+
+    def entry(self, label: str | None, line: int) -> Entry:
+        """Look up a label."""
+        if label not in self.book.entries:
+            self.refuse(line, f"nothing has the label “{label or ''}”")
+        return self.book.entries[label]
+
+    def named(self, label: str, line: int) -> str:
+        """Return the name under which the text refers to a label: "Theorem 3.1"."""
+        entry = self.entry(label, line)
+        match entry.kind:
+            case "section":
+                return entry.title
+            case "equation":
+                return f"({entry.number})"
+            case "figure":
+                return f"Fig. {entry.number}"
+            case "solution":
+                return f"Solution to Exercise {entry.number}"
+        return f"{entry.kind.capitalize()} {entry.number}".strip()
+
+    def cite(self, role: str, keys: list[str], line: int) -> str:
+        """Return a citation by author and year."""
+        parts = []
+        for key in keys:
+            if key not in self.book.bibliography.entries:
+                self.refuse(line, f"the bibliography has no “{key}”")
+            self.cited[key] = None
+            work = self.book.bibliography.entries[key]
+            year = work.fields["year"]
+            names = authors(work)
+            parts.append(f"{names} [{year}]" if role == "cite:t" else f"{names}, {year}")
+        text = ", ".join(parts)
+        return text if role == "cite:t" else f"[{text}]"
+
+    def references(self) -> str:
+        """Return the list of the works cited so far, "" if there are none."""
+        if not self.cited:
+            return ""
+        style = find_plugin("pybtex.style.formatting", "plain")()
+        works = style.format_bibliography(self.book.bibliography, list(self.cited))
+        return "## References\n\n" + "\n".join(
+            "- " + " ".join(work.text.render(Unescaped()).split()) for work in works
+        )
+
+
+def authors(work) -> str:
+    """Last names of a work's authors, as its page shows them."""
+    names = [
+        " ".join(map(str, [*person.rich_prelast_names, *person.rich_last_names]))
+        for person in work.persons.get("author") or work.persons["editor"]
+    ]
+    return " and ".join(names) if len(names) < 3 else f"{names[0]} *et al.*"
+
+
+def resolve(docname: str, target: str) -> str:
+    """Resolve the name of a page as it is written on the page `docname`."""
+    if target.startswith("/"):
+        return target[1:]
+    parts: list[str] = []
+    for part in [*PurePosixPath(docname).parent.parts, *PurePosixPath(target).parts]:
+        parts = parts[:-1] if part == ".." else [*parts, part]
+    return "/".join(parts)
+
+
+# Layout
+
+
+def head(kind: str, number: str, title: str) -> str:
+    """Return "**Theorem 3.1 (title).**"."""
+    name = f"{kind.capitalize()} {number}".strip()
+    return f"**{name} ({title}).**" if title else f"**{name}.**"
+
+
+def lead(start: str, text: str) -> str:
+    """Put `start` before the first paragraph, or on a line of its own if there is none."""
+    first = PLAIN.parse(text)[:1]
+    return (
+        f"{start} {text}" if first and first[0].type == "paragraph_open" else f"{start}\n\n{text}"
+    )
+
+
+def ended(text: str) -> str:
+    """Put ∎ after the last paragraph, or on a line of its own if the text ends otherwise."""
+    last = PLAIN.parse(text)[-1]
+    return f"{text} ∎" if last.type == "paragraph_close" and last.level == 0 else f"{text}\n\n∎"
+
+
+def quote(text: str) -> str:
+    """Set `text` off as a quotation.
+
+    Each formula goes on one line, since Jupyter takes a formula's lines with the ">" in them
+    (jupyterlab/jupyterlab#16755).
+    """
+    text = re.sub(r"\$\$.+?\$\$", lambda math: " ".join(math[0].split()), text, flags=re.DOTALL)
+    return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
+
+
+def details(summary: str, text: str) -> str:
+    """Fold `text` away; the blank lines let Markdown go on inside."""
+    return f"<details>\n<summary>{summary}</summary>\n\n{text}\n\n</details>"
+
+
+def fenced(language: str, code: str) -> str:
+    """Return a code block."""
+    ticks = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", code) or [""]))
+    return f"{ticks}{language}\n{code.rstrip()}\n{ticks}"
+
+
+def columns(text: str) -> str:
+    """Keep bars in a table's cell from ending it."""
+    return text.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+
+
+def raw(text: str) -> Iterator[str]:
+    """Yield what of MyST, or of an unclosed formula, is left in plain Markdown."""
+    for token in PLAIN.parse(text.replace(r"\$", "")):
+        if token.type == "fence" and token.info.strip().startswith("{"):
+            yield f"the fence {token.info}"
+        for child, following in pairwise([*(token.children or []), None]):
+            if child.type == "link_open" and re.search(r"^#|\.md(#|$)", child.attrs["href"]):
+                yield f"the link {child.attrs['href']}"
+            if child.type != "text":
+                continue
+            if following and following.type == "code_inline":
+                if role := re.search(r"\{[\w:.+-]+\}$", child.content):
+                    yield f"the role {role[0]}"
+            if mark := re.search(r"^:::|\{\{|\$|^\(\S+\)=$|<project:", child.content):
+                yield f"“{mark[0]}” in “{child.content}”"

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from docutils import nodes
 from myst_nb.core.execute.cache import NotebookClientCache
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.environment.collectors.toctree import TocTreeCollector
 from sphinx.util.fileutil import copy_asset
+from sphinx_proof.nodes import proof_node
 
 from book.ledger import Ledger, of_build, write_ledger
 from book.numbering import number
@@ -37,6 +39,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", configure)
     app.connect("env-get-outdated", read_ledger_again)
     app.connect("env-before-read-docs", read_ledger_last)
+    app.connect("doctree-read", typeset)
     app.connect("env-updated", lambda app, env: of_build(app) and None)
     app.connect("html-page-context", page_context)
     app.connect("build-finished", copy_files)
@@ -110,6 +113,18 @@ def read_ledger_again(_app, _env, added: set, changed: set, removed: set) -> lis
 def read_ledger_last(_app, _env, docnames: list[str]) -> None:
     """Read the ledger's page when the outputs of all chapters are there."""
     docnames.sort(key=lambda docname: docname == LEDGER)
+
+
+def typeset(_app: Sphinx, doctree: nodes.document) -> None:
+    """Set proofs as text instead of boxes, and give no two elements of a page the same id."""
+    for proof in list(doctree.findall(proof_node)):
+        body = proof[0].children
+        start = body[0][0]
+        start.parent.replace(start, nodes.Text(start.removeprefix("Proof.")))
+        body[0].insert(0, nodes.emphasis("", "Proof."))
+        proof.replace_self(nodes.container("", *body, classes=["vk-proof"]))
+    for section in doctree.findall(nodes.section):
+        section["ids"] = [i for i in section["ids"] if not i.endswith("-content")]
 
 
 def page_context(app: Sphinx, pagename: str, _template: str, context: dict, _doctree) -> None:

@@ -165,11 +165,9 @@ class Claim:
                 f"where {tolerance[i]:.2g} is allowed"
             )
         finite = a.value.isfinite()
-        if not finite.any():
-            return ROUNDING
         relative = (tolerance / a.value.abs().clamp(min=1))[finite]
-        resolution = relative.max().item()
-        allowed = self.sampling if b.kind == "monte carlo" else self.resolution
+        resolution = relative.max().item() if finite.any() else ROUNDING
+        allowed = self.sampling if "monte carlo" in (a.kind, b.kind) else self.resolution
         if not resolution <= allowed:
             raise ClaimError(
                 f"{self.label}: too weak. {b.name} would miss an error of {resolution:.2g}; "
@@ -252,8 +250,8 @@ class Claim:
             exact = wrong.kind == other.kind == "exact"
             seen = shortfall >= -tolerance if exact else shortfall > tolerance
             by, error = ["a counterexample"], shortfall.clamp(min=0)
-        elif not self._last:
-            raise ClaimError(f"{self.label}: refute values after agree, orders with above=")
+        elif len(self._last) < 2:
+            raise ClaimError(f"{self.label}: refute values after a comparison, orders with above=")
         else:
             right, *others = self._last
             value_ = wrong.value.expand_as(right.value)
@@ -307,7 +305,7 @@ class Claim:
     @property
     def verdict(self) -> str:
         """``passed``, or ``incomplete: …`` while something is missing."""
-        if not self._routes:
+        if len(self._routes) < 2:
             return "incomplete: nothing was compared"
         if not self._refuted:
             return "incomplete: no wrong version was refuted"
@@ -339,7 +337,7 @@ class Claim:
         texts = []
         for r in self._refuted:
             order = r["by"] == ["a counterexample"]
-            how = "false" if order else f"off by up to {_number(r['error'], 2)}"
+            how = "false" if order else f"off by up to {r['error']:.2g}"
             where = f", seen in {r['settings']} of {r['of']} settings" if r["of"] > 1 else ""
             texts.append(f"{r['statement']}: {how}{where}")
         return texts
@@ -430,6 +428,6 @@ def _differ(a: Tensor, b: Tensor, tolerance: Tensor) -> Tensor:
     return ~((a == b) | ((a - b).abs() <= tolerance))
 
 
-def _number(x: float, digits: int = 6) -> str:
+def _number(x: float) -> str:
     # rounding first: what is left of an exact zero must not be printed
-    return f"{round(x, 9) + 0.0:.{digits}g}"
+    return f"{round(x, 9) + 0.0:.6g}"

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits, make_swiss_roll
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from vaekit.models import generator
+from vaekit.models import binarize
 
 __all__ = ["Split", "binarize", "digits", "swiss_roll"]
 
@@ -45,9 +45,3 @@ def digits(*, seed: int = 0) -> Split:
     x, x_valid, y, y_valid = train_test_split(x, y, test_size=300, random_state=seed, stratify=y)
     pixels = [torch.from_numpy(a).float() / 16 for a in (x, x_valid, x_test)]
     return Split(*pixels, *(torch.from_numpy(a) for a in (y, y_valid, y_test)))
-
-
-def binarize(x: Tensor, *, seed: int | torch.Generator = 0) -> Tensor:
-    """Return pixels drawn from Bernoulli(x): each is 1 with probability equal to its grey value."""
-    uniform = torch.rand(x.shape, generator=generator(seed, x.device), device=x.device)
-    return (uniform < x).to(x.dtype)

@@ -1,4 +1,4 @@
-"""The variational autoencoder: encoder, decoder, likelihood, and the three bounds they give.
+"""The variational autoencoder: encoder, decoder, likelihood, the three bounds, and its file.
 
 The generative model is p(z) p_θ(x|z) with p(z) = N(0, I); the encoder gives q_φ(z|x), a diagonal
 Gaussian. Every value is in nats, summed over the D data dimensions and the K latent dimensions, one
@@ -9,10 +9,15 @@ of the model's parameters.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
+import os
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,11 +31,15 @@ __all__ = [
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
     "GaussianLikelihood",
+    "binarize",
     "digits_vae",
     "from_config",
     "generator",
+    "load",
     "mlp",
+    "read",
     "swiss_roll_vae",
+    "write",
 ]
 
 
@@ -39,6 +48,12 @@ def generator(seed: int | torch.Generator, device: torch.device | str = "cpu") -
     if isinstance(seed, torch.Generator):
         return seed
     return torch.Generator(device).manual_seed(seed)
+
+
+def binarize(x: Tensor, *, seed: int | torch.Generator = 0) -> Tensor:
+    """Return pixels drawn from Bernoulli(x): each is 1 with probability equal to its grey value."""
+    g = generator(seed, x.device)
+    return (torch.rand(x.shape, generator=g, device=x.device, dtype=x.dtype) < x).to(x.dtype)
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -158,8 +173,11 @@ class Autoencoder(nn.Module):
             )
         self.config: dict | None = None
 
-    def check(self, x: Tensor, name: str = "data") -> None:
-        """Raise one clear error unless `x` is finite, of shape (N, D), and in the support."""
+    def check(self, x: Tensor, name: str = "data", grey: bool = False) -> None:
+        """Raise one clear error unless `x` is finite, of shape (N, D), and in the support.
+
+        With `grey` the values are probabilities of pixels yet to be drawn, so [0, 1] will do.
+        """
         if not isinstance(x, Tensor):
             raise TypeError(f"{name} must be a torch tensor, got {type(x).__name__}")
         dtype = next(self.parameters()).dtype
@@ -171,7 +189,7 @@ class Autoencoder(nn.Module):
             raise ValueError(f"{name} is empty")
         if not x.isfinite().all():
             raise ValueError(f"{name} holds NaN or infinite values")
-        support = self.observation.support
+        support = (0.0, 1.0) if grey else self.observation.support
         if isinstance(support, set):
             if not ((x == 0) | (x == 1)).all():
                 raise ValueError(
@@ -386,3 +404,83 @@ def digits_vae(
     return from_config(
         {"data_dim": data_dim, "hidden": list(hidden), "latent": latent, "seed": seed}
     )
+
+
+def _digest(tensors: dict[str, Tensor], facts: str) -> str:
+    """SHA-256 of the facts and of every tensor's name, dtype, shape and bytes."""
+    sha = hashlib.sha256(facts.encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+def write(path: str | Path, tensors: dict[str, Tensor], facts: dict) -> None:
+    """Write tensors and facts (as JSON in the header) to one safetensors file, all or nothing.
+
+    The bytes go to a file beside `path`, reach the disk, and then take its name in one step: a
+    process killed at any moment, or a full disk, leaves the old file whole.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    tensors = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
+    text = json.dumps(facts)
+    metadata = {"vaekit": text, "sha256": _digest(tensors, text)}
+    replace(path, safetensors.torch.save(tensors, metadata))
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one step, or raise OSError and leave what was there."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        try:
+            temporary.unlink(missing_ok=True)
+        except OSError:  # the folder itself is not there
+            pass
+        raise OSError(f"could not write {path} ({error.strerror}): nothing was changed") from error
+
+
+def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Return the tensors, on the CPU, and the facts that `write` put into `path`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated, was tampered with, or was not written by `write`.
+    """
+    content = Path(path).read_bytes()
+    try:
+        tensors = safetensors.torch.load(content)
+        size = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
+        whole = metadata["sha256"] == _digest(tensors, metadata["vaekit"])
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is truncated or no vaekit checkpoint ({error})") from error
+    if not whole:
+        raise ValueError(f"{path} was changed after it was written: its SHA-256 does not match")
+    return tensors, json.loads(metadata["vaekit"])
+
+
+def load(path: str | Path) -> VAE | Autoencoder:
+    """Return the model stored in `path`, on the CPU; see `read` for what it raises."""
+    tensors, facts = read(path)
+    if facts["config"] is None:
+        raise ValueError(f"{path} holds a model built by hand: build it again, then load into it")
+    model = from_config(facts["config"])
+    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("training.")})
+    return model

@@ -152,6 +152,8 @@ function render({ model, el }) {
       const start = model.get(name) - event.clientX / pixelsPerUnit();
       handle.onpointermove = (e) => move(name, start + e.clientX / pixelsPerUnit());
     };
+    // A finger on a handle drags it and must not scroll the page; Chromium overlooks touch-action here.
+    handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     handle.onlostpointercapture = () => { handle.onpointermove = null; };
     return [name, handle];
   }));

@@ -110,6 +110,8 @@ function render({ model, el }) {
     handle.onpointermove = moveToPointer;
     moveToPointer(event);
   };
+  // A finger on a handle drags it and must not scroll the page; Chromium overlooks touch-action here.
+  handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   handle.onlostpointercapture = () => { handle.onpointermove = null; };
   plane.onclick = moveToPointer;
 

@@ -21,11 +21,10 @@ from sphinx.environment.collectors.toctree import TocTreeCollector
 from sphinx.util.fileutil import copy_asset
 from sphinx_proof.nodes import proof_node
 
-from book.ledger import Ledger, of_build, write_ledger
+from book.ledger import LEDGER, fill_ledger, of_build, write_ledger
 from book.numbering import number
 
 HERE = Path(__file__).parent
-LEDGER = "chapters/ledger"
 
 
 def setup(app: Sphinx) -> dict:
@@ -39,12 +38,13 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", configure)
     app.connect("env-get-outdated", read_ledger_again)
     app.connect("env-before-read-docs", read_ledger_last)
+    app.connect("source-read", fill_ledger)
     app.connect("doctree-read", typeset)
     app.connect("env-updated", lambda app, env: of_build(app) and None)
     app.connect("html-page-context", page_context)
     app.connect("build-finished", copy_files)
-    app.add_directive("ledger", Ledger)
     app.add_css_file("vaekit.css", priority=900)
+    app.add_js_file("pages.js", defer="defer")
     app.add_js_file("widgets.js", defer="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -12,13 +12,12 @@ from itertools import groupby
 from pathlib import Path
 
 import nbformat
-from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective
 
 from book.numbering import CLAIMS, chapter_number, docnames, number
+
+LEDGER = "chapters/ledger"
 
 
 def checks(notebook: Path) -> Iterator[dict]:
@@ -103,24 +102,24 @@ def write_ledger(app: Sphinx) -> None:
     (Path(app.outdir) / "ledger.json").write_text(text + "\n", encoding="utf-8")
 
 
-class Ledger(SphinxDirective):
-    """The ledger as a table for each chapter."""
+def fill_ledger(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put the tables where the source of the ledger's page says ``{ledger}``."""
+    if docname == LEDGER:
+        titles = {doc: title.astext() for doc, title in app.env.titles.items()}
+        source[0] = source[0].replace("{ledger}", tables(of_build(app), titles))
 
-    def run(self) -> list[nodes.Node]:
-        """Write the tables as MyST and let it be parsed."""
-        rows = of_build(self.env.app)
-        refuted = sum(len(row["refuted"]) for row in rows)
-        lines = [f"{len(rows)} claims are checked; the checks refute {refuted} wrong versions.", ""]
-        for docname, group in groupby(rows, key=lambda row: row["url"].partition(".html")[0]):
-            lines += [f"## {self.env.titles[docname].astext()}", "", "````{list-table}"]
-            lines += [":class: vk-ledger", ":header-rows: 1", ":widths: 26 26 14 34", ""]
-            for cells in [("Claim", "Checked by", "Notices", "Refuted"), *map(_cells, group)]:
-                lines += ["* - " + "\n  - ".join(cells)]
-            lines += ["````", ""]
-        section = nodes.Element()
-        text = StringList("\n".join(lines).splitlines(), source=self.env.docname)
-        self.state.nested_parse(text, self.content_offset, section, match_titles=True)
-        return section.children
+
+def tables(rows: list[dict], titles: dict[str, str]) -> str:
+    """Write the ledger as MyST: a table for each chapter, under its title."""
+    refuted = sum(len(row["refuted"]) for row in rows)
+    lines = [f"There are **{len(rows)}** claims; their checks refute **{refuted}** wrong versions."]
+    for docname, group in groupby(rows, key=lambda row: row["url"].partition(".html")[0]):
+        lines += ["", f"## {titles[docname]}", "", ":::{list-table}"]
+        lines += [":class: vk-ledger", ":header-rows: 1", ":widths: 26 26 14 34", ""]
+        for cells in [("Claim", "Checked by", "Notices", "Refuted"), *map(_cells, group)]:
+            lines += ["* - " + "\n  - ".join(cells)]
+        lines += [":::"]
+    return "\n".join(lines)
 
 
 def _cells(row: dict) -> tuple[str, ...]:

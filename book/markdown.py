@@ -150,6 +150,9 @@ class Translator:
             indent, first = re.match(r"( *)(.*)", lines[start]).groups()
             if not re.match(r":::|```|~~~|\$\$|[(%]|\w", first) and token.type != "code_block":
                 self.refuse(line + start, f"“{first}”: begin it on a line of its own")
+            fence = token.type in ("fence", "colon_fence")
+            if fence and not re.fullmatch(r"\s*(:+|`+|~+)\s*", lines[end - 1]):
+                self.refuse(line + start, f"“{first}” is never closed")
             chunks.append(self.inline("\n".join(lines[done:start]), line + done))
             chunks.append("\n".join((indent + row).rstrip() for row in text.splitlines()))
             done = end
@@ -414,9 +417,12 @@ def lead(start: str, text: str) -> str:
 
 
 def ended(text: str) -> str:
-    """Put ∎ after the last paragraph, or on a line of its own if the text ends otherwise."""
-    last = PLAIN.parse(text)[-1]
-    return f"{text} ∎" if last.type == "paragraph_close" and last.level == 0 else f"{text}\n\n∎"
+    """Put ∎ after the last words, or on a line of its own if the text ends with no paragraph."""
+    tokens = PLAIN.parse(text)
+    words = max((i for i, token in enumerate(tokens) if token.type == "inline"), default=0)
+    to_the_end = tokens[words].map == [tokens[words].map[0], len(text.splitlines())]
+    inside = tokens[words - 1].type == "paragraph_open" and tokens[-1].type != "blockquote_close"
+    return f"{text} ∎" if to_the_end and inside else f"{text}\n\n∎"
 
 
 def quote(text: str) -> str:
@@ -425,7 +431,7 @@ def quote(text: str) -> str:
     Each formula goes on one line, since Jupyter takes a formula's lines with the ">" in them
     (jupyterlab/jupyterlab#16755).
     """
-    text = re.sub(r"\$\$.+?\$\$", lambda math: " ".join(math[0].split()), text, flags=re.DOTALL)
+    text = INLINE.sub(lambda match: " ".join(match[0].split()) if match["math"] else match[0], text)
     return "\n".join(f"> {line}".rstrip() for line in text.splitlines())
 
 

@@ -286,7 +286,7 @@ def test_kl_widget_reads_without_being_touched(mount):
         "q = N(1.00, 2.00²)",
         "0.4431 nats",
         "1.3069 nats",
-        "where p is the higher",
+        "where p is the higher curve",
     ):
         assert words in " ".join(text.split())
     assert page.locator(".vk-area .vk-label").all_text_contents() == ["x", "p(x) ln[p(x)/q(x)]"]

@@ -18,19 +18,19 @@ export function integrand(x, muP, sigmaP, muQ, sigmaQ) {
   return p === 0 ? 0 : p * (logP - logDensity(x, muQ, sigmaQ));
 }
 
-/** The areas above and below zero of that integrand, [positive, negative], by the trapezoid rule. */
+/** The integrand's areas above and below zero, [above, below], by the trapezoid rule. */
 export function areas(muP, sigmaP, muQ, sigmaQ) {
   // Twelve σ of p on each side: beyond, p is below 1e-31 of its peak.
   const n = 4000;
   const h = (24 * sigmaP) / n;
-  let positive = 0;
-  let negative = 0;
+  let above = 0;
+  let below = 0;
   for (let i = 0; i <= n; i++) {
     const f = integrand(muP - 12 * sigmaP + i * h, muP, sigmaP, muQ, sigmaQ);
-    if (f > 0) positive += f * h;
-    else negative -= f * h;
+    if (f > 0) above += f * h;
+    else below -= f * h;
   }
-  return [positive, negative];
+  return [above, below];
 }
 
 /** A number with a true minus sign and never a "−0". */
@@ -39,21 +39,24 @@ export function fixed(value, digits) {
   return value < 0 && Number(text) !== 0 ? `−${text}` : text;
 }
 
+const NAMES = ["mu_p", "sigma_p", "mu_q", "sigma_q"];
 const PRESETS = {
   "p = q": [0, 1, 0, 1],
   "q wide": [0, 1, 1, 2],
   "q narrow": [0, 1, 0, 0.5],
   "far apart": [-2, 1, 2, 1],
 };
-const NAMES = ["mu_p", "sigma_p", "mu_q", "sigma_q"];
-const STEP = 0.05;
+const STEPS_PER_UNIT = 20; // what a drag or an arrow key can reach: multiples of 0.05
+const BIG_STEP = 10;
 const X_MAX = 8;
+
+// The drawing, in pixels.
 const LEFT = 46;
 const RIGHT = 10;
-const DENSITY = { top: 24, height: 130 };
-const LANES = { top: 172, height: 34 };
-const TICKS_TOP = LANES.top + 2 * LANES.height;
-const AREA = { top: 26, height: 150 };
+const UNDER = 36; // tick labels and the axis' name
+const DENSITY = { top: 24, bottom: 154 };
+const LANES = { p: 172, q: 206, bottom: 240 };
+const AREA = { top: 26, zero: 138.5, bottom: 176 };
 
 function svg(tag, attributes = {}, text = "") {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -61,8 +64,11 @@ function svg(tag, attributes = {}, text = "") {
   node.textContent = text;
   return node;
 }
+const line = (kind, x1, y1, x2, y2) => svg("line", { class: `vk-${kind}`, x1, y1, x2, y2 });
+const write = (kind, text, x, y, anchor = "start") =>
+  svg("text", { class: `vk-${kind}`, x, y, "text-anchor": anchor }, text);
 
-/** The smallest of 0.5, 1, 2, 5, 10, … that holds the value: axes change in steps, not with every drag. */
+/** The smallest of 0.5, 1, 2, 5, 10, … that holds the value: an axis changes in steps. */
 function niceCeiling(value) {
   if (value <= 0.5) return 0.5;
   const power = 10 ** Math.floor(Math.log10(value));
@@ -70,7 +76,7 @@ function niceCeiling(value) {
 }
 
 function render({ model, el }) {
-  const id = `vk-${Math.random().toString(36).slice(2)}`; // pages may hold several widgets
+  const id = `vk-${Math.random().toString(36).slice(2)}`; // a page may hold several widgets
   el.innerHTML = `
     <div class="vk-widget" role="group" aria-label="KL divergence of two Gaussians">
       <div class="vk-row">
@@ -94,21 +100,14 @@ function render({ model, el }) {
   const densities = find(".vk-densities");
   const area = find(".vk-area");
   let width = 640;
-  let x = (value) => value;
-
-  const limits = (name) => model.get(name.startsWith("mu") ? "mu_limits" : "sigma_limits");
-  const values = () => NAMES.map((name) => model.get(name));
+  const right = () => width - RIGHT;
+  const unit = () => (right() - LEFT) / (2 * X_MAX);
+  const x = (value) => LEFT + (value + X_MAX) * unit();
 
   function change(settings) {
     for (const [name, value] of Object.entries(settings)) model.set(name, value);
     model.save_changes();
     draw();
-  }
-
-  function move(name, value) {
-    const [low, high] = limits(name);
-    const onGrid = Math.round(Math.min(high, Math.max(low, value)) / STEP) / Math.round(1 / STEP);
-    if (onGrid !== model.get(name)) change({ [name]: onGrid });
   }
 
   for (const [label, settings] of Object.entries(PRESETS)) {
@@ -122,165 +121,187 @@ function render({ model, el }) {
     radio.onchange = () => change({ direction: radio.value });
   }
 
-  // The handles live as long as the widget, so that focus and a drag survive every redraw.
-  const handles = Object.fromEntries(NAMES.map((name) => {
-    const [kind, which] = name.split("_");
-    const handle = svg("g", { class: `vk-handle vk-${which}`, role: "slider", tabindex: 0, "data-name": name });
-    handle.setAttribute("aria-label", `${kind === "mu" ? "mean" : "standard deviation"} of ${which}`);
-    handle.setAttribute("aria-valuemin", limits(name)[0]);
-    handle.setAttribute("aria-valuemax", limits(name)[1]);
-    handle.append(svg("rect", { class: "vk-touch", x: -15, y: -17, width: 30, height: 34, rx: 6 }));
-    if (kind === "mu") handle.append(svg("circle", { r: 8 }));
-    else handle.append(svg("path", { d: "M-11 0 l6 -5 v3.5 h10 v-3.5 l6 5 l-6 5 v-3.5 h-10 v3.5 z" }));
+  function makeHandle(name) {
+    const [parameter, which] = name.split("_");
+    const [low, high] = model.get(`${parameter}_limits`);
+    const handle = svg("g", {
+      class: `vk-handle vk-${which}`, "data-name": name, tabindex: 0, role: "slider",
+      "aria-label": `${parameter === "mu" ? "mean" : "standard deviation"} of ${which}`,
+      "aria-valuemin": low, "aria-valuemax": high,
+    });
+    handle.append(
+      svg("rect", { class: "vk-touch", x: -15, y: -17, width: 30, height: 34, rx: 6 }),
+      parameter === "mu"
+        ? svg("circle", { r: 8 })
+        : svg("path", { d: "M-11 0l6-5v3.5h10v-3.5l6 5l-6 5v-3.5h-10v3.5z" }));
+
+    function move(value) {
+      const steps = Math.round(Math.min(high, Math.max(low, value)) * STEPS_PER_UNIT);
+      change({ [name]: steps / STEPS_PER_UNIT });
+    }
     handle.onkeydown = (event) => {
-      const step = STEP * (event.shiftKey ? 10 : 1);
       const value = model.get(name);
+      const big = BIG_STEP / STEPS_PER_UNIT;
+      const step = event.shiftKey ? big : 1 / STEPS_PER_UNIT;
       const target = {
-        ArrowRight: value + step, ArrowUp: value + step, ArrowLeft: value - step, ArrowDown: value - step,
-        PageUp: value + 10 * STEP, PageDown: value - 10 * STEP,
-        Home: limits(name)[0], End: limits(name)[1],
+        ArrowRight: value + step, ArrowUp: value + step, PageUp: value + big, End: high,
+        ArrowLeft: value - step, ArrowDown: value - step, PageDown: value - big, Home: low,
       }[event.key];
       if (target === undefined) return;
       event.preventDefault();
-      move(name, target);
+      move(target);
     };
     handle.onpointerdown = (event) => {
       if (event.button !== 0) return;
       event.preventDefault();
       handle.focus({ focusVisible: false });
       handle.setPointerCapture(event.pointerId);
-      const start = model.get(name) - event.clientX / pixelsPerUnit();
-      handle.onpointermove = (e) => move(name, start + e.clientX / pixelsPerUnit());
+      // Screen pixels, which differ from the drawing's own where the page is scaled.
+      const scale = unit() * (densities.getBoundingClientRect().width / width);
+      const start = model.get(name) - event.clientX / scale;
+      handle.onpointermove = (e) => move(start + e.clientX / scale);
     };
-    // A finger on a handle drags it and must not scroll the page; Chromium overlooks touch-action here.
-    handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     handle.onlostpointercapture = () => { handle.onpointermove = null; };
-    return [name, handle];
-  }));
-  // Screen pixels, which differ from the drawing's own where the page is scaled.
-  const pixelsPerUnit = () => (densities.getBoundingClientRect().width / width) * (x(1) - x(0));
-
+    // A finger on a handle must not scroll the page; Chromium overlooks touch-action here.
+    handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+    return handle;
+  }
+  // Handles live as long as the widget, so that focus and a drag survive every redraw.
+  const handles = Object.fromEntries(NAMES.map((name) => [name, makeHandle(name)]));
   const plot = svg("g");
   densities.append(plot, ...Object.values(handles));
 
-  function axis(group, y, ticks, bottom) {
-    for (const [value, label] of ticks) {
-      group.append(svg("line", { class: "vk-grid", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
-      group.append(svg("text", { class: "vk-tick", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, label));
+  /** Both axes: ticks of the vertical one are [height, label]. */
+  function drawAxes(parent, ticks, bottom) {
+    for (const [height, label] of ticks) {
+      parent.append(
+        line("grid", LEFT, height, right(), height),
+        write("tick", label, LEFT - 6, height + 4, "end"));
     }
     const spacing = width < 500 ? 4 : 2;
     for (let v = -X_MAX; v <= X_MAX; v += spacing) {
-      group.append(svg("line", { class: "vk-axis", x1: x(v), x2: x(v), y1: bottom, y2: bottom + 4 }));
-      group.append(svg("text", { class: "vk-tick", x: x(v), y: bottom + 17, "text-anchor": "middle" }, fixed(v, 0)));
+      parent.append(
+        line("axis", x(v), bottom, x(v), bottom + 4),
+        write("tick", fixed(v, 0), x(v), bottom + 17, "middle"));
     }
-    group.append(svg("line", { class: "vk-axis", x1: LEFT, x2: width - RIGHT, y1: bottom, y2: bottom }));
-    group.append(svg("text", { class: "vk-label", x: width - RIGHT, y: bottom + 32, "text-anchor": "end" }, "x"));
+    parent.append(
+      line("axis", LEFT, bottom, right(), bottom),
+      write("label", "x", right(), bottom + 32, "end"));
   }
 
-  /** Points of f over the picture's width, one every two pixels. */
-  function curve(f) {
+  /** Points {px, at, f(at)} of a curve over the picture's width, one every two pixels. */
+  function sample(f) {
     const points = [];
-    for (let px = LEFT; px <= width - RIGHT; px += 2) {
-      const at = -X_MAX + ((px - LEFT) / (width - RIGHT - LEFT)) * 2 * X_MAX;
-      points.push([px, f(at), at]);
+    for (let px = LEFT; px <= right(); px += 2) {
+      const at = (px - LEFT) / unit() - X_MAX;
+      points.push({ px, at, f: f(at) });
     }
     return points;
   }
-  const path = (points, y) => `M${points.map(([px, value]) => `${px} ${y(value).toFixed(2)}`).join("L")}`;
+  const path = (points, y) => `M${points.map(({ px, f }) => `${px} ${y(f).toFixed(2)}`).join("L")}`;
 
-  function drawDensities(muP, sigmaP, muQ, sigmaQ, crossings) {
+  function drawDensities(parameters, crossings) {
     plot.replaceChildren();
-    const top = niceCeiling(1 / (Math.min(sigmaP, sigmaQ) * Math.sqrt(2 * Math.PI)));
-    const bottom = DENSITY.top + DENSITY.height;
-    const y = (value) => bottom - (value / top) * DENSITY.height;
-    axis(plot, y, [[0, "0"], [top / 2, fixed(top / 2, 2)], [top, fixed(top, 2)]], TICKS_TOP);
-    plot.append(svg("line", { class: "vk-axis", x1: LEFT, x2: width - RIGHT, y1: bottom, y2: bottom }));
-    plot.append(svg("text", { class: "vk-label", x: 4, y: 12 }, "density"));
-    for (const px of crossings) {
-      plot.append(svg("line", { class: "vk-crossing", x1: px, x2: px, y1: DENSITY.top, y2: TICKS_TOP }));
-    }
-    for (const [which, mu, sigma] of [["p", muP, sigmaP], ["q", muQ, sigmaQ]]) {
-      const points = curve((at) => Math.exp(logDensity(at, mu, sigma)));
-      plot.append(svg("path", { class: `vk-curve vk-${which}`, d: path(points, y) }));
-      const lane = LANES.top + LANES.height * (which === "p" ? 0 : 1);
-      plot.append(svg("text", { class: "vk-label", x: LEFT - 6, y: lane + 5, "text-anchor": "end" }, which));
-      const [low, high] = [Math.max(LEFT, x(mu - sigma)), x(mu + sigma)];
-      plot.append(svg("path", { class: `vk-span vk-${which}`,
-        d: `M${low} ${lane - 6}v12M${low} ${lane}H${high}M${high} ${lane - 6}v12` }));
+    const narrowest = Math.min(...Object.values(parameters).map(([, sigma]) => sigma));
+    const top = niceCeiling(1 / (narrowest * Math.sqrt(2 * Math.PI)));
+    const y = (f) => DENSITY.bottom - (f / top) * (DENSITY.bottom - DENSITY.top);
+    drawAxes(plot, [0, top / 2, top].map((v) => [y(v), v && fixed(v, 2)]), LANES.bottom);
+    plot.append(
+      line("axis", LEFT, DENSITY.bottom, right(), DENSITY.bottom),
+      write("label", "density", 4, 12),
+      ...crossings.map((px) => line("crossing", px, DENSITY.top, px, LANES.bottom)));
+    for (const [which, [mu, sigma]] of Object.entries(parameters)) {
+      const lane = LANES[which];
+      const end = x(mu + sigma);
+      const points = sample((at) => Math.exp(logDensity(at, mu, sigma)));
+      const span = `M${x(mu - sigma)} ${lane - 6}v12m0-6H${end}m0-6v12`;
+      plot.append(
+        svg("path", { class: `vk-curve vk-${which}`, d: path(points, y) }),
+        svg("path", { class: `vk-span vk-${which}`, d: span }),
+        write("label", which, LEFT - 6, lane + 5, "end"));
       handles[`mu_${which}`].setAttribute("transform", `translate(${x(mu)} ${lane})`);
-      handles[`sigma_${which}`].setAttribute("transform", `translate(${high + 16} ${lane})`);
+      handles[`sigma_${which}`].setAttribute("transform", `translate(${end + 16} ${lane})`);
     }
   }
 
-  function drawArea(points, crossings, first, second) {
+  function drawArea(points, crossings, name) {
     area.replaceChildren();
-    const heights = points.map((point) => point[1]);
+    const heights = points.map(({ f }) => f);
     const [low, high] = [Math.min(...heights), Math.max(...heights)];
     // The zero line stays put, a quarter up, and one scale serves both signs, so areas compare.
     const top = niceCeiling(Math.max(high, -3 * low));
-    const zero = AREA.top + 0.75 * AREA.height;
-    const y = (value) => zero - (value / top) * 0.75 * AREA.height;
+    const y = (f) => AREA.zero - (f / top) * (AREA.zero - AREA.top);
     const digits = top < 2 ? 2 : top < 10 ? 1 : 0;
-    const hatch = svg("pattern", { id: `${id}-hatch`, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
-    hatch.append(svg("line", { class: "vk-hatch", y2: 6 }));
+    const hatch = svg("pattern", {
+      id: `${id}-hatch`, width: 6, height: 6,
+      patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
+    });
+    hatch.append(line("hatch", 0, 0, 0, 6));
     area.append(hatch);
-    axis(area, y, [[0, "0"], [top / 2, fixed(top / 2, digits)], [top, fixed(top, digits)]], AREA.top + AREA.height);
-    area.append(svg("text", { class: "vk-label", x: 4, y: 12 }, `${first}(x) ln[${first}(x)/${second}(x)]`));
-    for (const px of crossings) {
-      area.append(svg("line", { class: "vk-crossing", x1: px, x2: px, y1: AREA.top, y2: AREA.top + AREA.height }));
-    }
-    const closed = (sign) => `${path(points.map(([px, f]) => [px, sign * f > 0 ? f : 0]), y)}V${zero}H${LEFT}Z`;
-    area.append(svg("path", { class: "vk-positive", d: closed(1) }));
-    area.append(svg("path", { class: "vk-negative", d: closed(-1), fill: `url(#${id}-hatch)` }));
-    area.append(svg("path", { class: "vk-curve", d: path(points, y) }));
-    const mark = (value, sign) => {
-      if (Math.abs(y(value) - zero) < 22) return;
-      const px = points[heights.indexOf(value)][0];
-      area.append(svg("text", { class: "vk-sign", x: px, y: (y(value) + zero) / 2 + 6, "text-anchor": "middle" }, sign));
+    drawAxes(area, [0, top / 2, top].map((v) => [y(v), v && fixed(v, digits)]), AREA.bottom);
+    const oneSign = (sign) => {
+      const part = points.map((point) => ({ ...point, f: sign * point.f > 0 ? point.f : 0 }));
+      return `${path(part, y)}V${AREA.zero}H${LEFT}Z`;
     };
-    mark(high, "+");
-    mark(low, "−");
+    area.append(
+      write("label", name, 4, 12),
+      ...crossings.map((px) => line("crossing", px, AREA.top, px, AREA.bottom)),
+      svg("path", { class: "vk-positive", d: oneSign(1) }),
+      svg("path", { class: "vk-negative", d: oneSign(-1), fill: `url(#${id}-hatch)` }),
+      svg("path", { class: "vk-curve", d: path(points, y) }));
+    for (const [peak, sign] of [[high, "+"], [low, "−"]]) {
+      if (Math.abs(y(peak) - AREA.zero) < 22) continue; // no room
+      const { px } = points[heights.indexOf(peak)];
+      area.append(write("sign", sign, px, (y(peak) + AREA.zero) / 2 + 6, "middle"));
+    }
   }
 
   function draw() {
-    const [muP, sigmaP, muQ, sigmaQ] = values();
-    const direction = model.get("direction");
-    const order = direction === "pq" ? [muP, sigmaP, muQ, sigmaQ] : [muQ, sigmaQ, muP, sigmaP];
-    const [first, second] = direction;
-    x = (value) => LEFT + ((value + X_MAX) / (2 * X_MAX)) * (width - LEFT - RIGHT);
-    densities.setAttribute("viewBox", `0 0 ${width} ${TICKS_TOP + 36}`);
-    area.setAttribute("viewBox", `0 0 ${width} ${AREA.top + AREA.height + 36}`);
+    const parameters = Object.fromEntries(
+      ["p", "q"].map((which) => [which, [model.get(`mu_${which}`), model.get(`sigma_${which}`)]]));
+    const [first, second] = model.get("direction");
+    const ordered = [...parameters[first], ...parameters[second]];
+    const reversed = [...parameters[second], ...parameters[first]];
+    densities.setAttribute("viewBox", `0 0 ${width} ${LANES.bottom + UNDER}`);
+    area.setAttribute("viewBox", `0 0 ${width} ${AREA.bottom + UNDER}`);
 
-    const points = curve((at) => integrand(at, ...order));
-    // Where the curves cross, the logarithm and so the integrand change sign.
-    const gap = points.map(([, , at]) => logDensity(at, muP, sigmaP) - logDensity(at, muQ, sigmaQ));
-    const crossings = points.filter((_, i) => i > 0 && gap[i] * gap[i - 1] < 0).map(([px]) => px - 1);
-    drawDensities(muP, sigmaP, muQ, sigmaQ, crossings);
-    drawArea(points, crossings, first, second);
+    // Where the curves cross, the logarithm of their ratio, and so the integrand, changes sign.
+    const ratio = sample((at) =>
+      logDensity(at, ...parameters.p) - logDensity(at, ...parameters.q));
+    const crossings = ratio.filter(({ f }, i) => i > 0 && f * ratio[i - 1].f < 0)
+      .map(({ px }) => px - 1);
+    drawDensities(parameters, crossings);
+    drawArea(
+      sample((at) => integrand(at, ...ordered)), crossings, `${first}(x) ln[${first}(x)/${second}(x)]`);
 
-    for (const [which, mu, sigma] of [["p", muP, sigmaP], ["q", muQ, sigmaQ]]) {
-      find(`[data-legend=${which}]`).textContent = `${which} = N(${fixed(mu, 2)}, ${fixed(sigma, 2)}²)`;
+    for (const [which, [mu, sigma]] of Object.entries(parameters)) {
+      const text = `${which} = N(${fixed(mu, 2)}, ${fixed(sigma, 2)}²)`;
+      find(`[data-legend=${which}]`).textContent = text;
     }
     for (const name of NAMES) {
       handles[name].setAttribute("aria-valuenow", model.get(name));
       handles[name].setAttribute("aria-valuetext", fixed(model.get(name), 2));
     }
-    find("[data-kl=pq]").textContent = fixed(klGaussian(muP, sigmaP, muQ, sigmaQ), 4);
-    find("[data-kl=qp]").textContent = fixed(klGaussian(muQ, sigmaQ, muP, sigmaP), 4);
-    find(`input[value=${direction}]`).checked = true;
+    find(`[data-kl=${first}${second}]`).textContent = fixed(klGaussian(...ordered), 4);
+    find(`[data-kl=${second}${first}]`).textContent = fixed(klGaussian(...reversed), 4);
+    find(`input[value=${first}${second}]`).checked = true;
 
-    const [above, below] = areas(...order);
+    const kl = `KL(${first}‖${second})`;
+    const [above, below] = areas(...ordered);
     // Rounded together, so that the sum on the page adds up.
     const total = fixed(above - below, 4);
     const positive = fixed(above, 4);
     const negative = fixed(Number(positive) - Number(total), 4);
-    const kl = `KL(${first}‖${second})`;
-    find(".vk-sentence").innerHTML = muP === muQ && sigmaP === sigmaQ
-      ? `p and q are equal, so the logarithm of their ratio is 0 at every x: no area, and ${kl} = 0.`
-      : `<span class="vk-key"><i class="vk-box vk-positive"></i>+${positive} where ${first} is the higher curve,</span>
-        <span class="vk-key"><i class="vk-box vk-negative"></i>−${negative} where ${second} is:</span>
-        together ${total} nats. That is ${kl}.`;
-    area.setAttribute("aria-label", `Integrand of ${kl}: area ${positive} above zero, ${negative} below`);
+    const equal = `${parameters.p}` === `${parameters.q}`;
+    find(".vk-sentence").innerHTML = equal
+      ? `p and q are equal: the logarithm of their ratio is 0 at every x, there is no area,
+         and ${kl} = 0.`
+      : `<span class="vk-key"><i class="vk-box vk-positive"></i>+${positive}</span>
+         where ${first} is the higher curve,
+         <span class="vk-key"><i class="vk-box vk-negative"></i>−${negative}</span>
+         where ${second} is: together ${total} nats. That is ${kl}.`;
+    area.setAttribute(
+      "aria-label", `Integrand of ${kl}: area ${positive} above zero, ${negative} below`);
   }
 
   const events = [...NAMES, "direction"].map((name) => `change:${name}`);

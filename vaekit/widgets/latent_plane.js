@@ -5,7 +5,7 @@ export function unpack(base64) {
   return new Float32Array(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
 }
 
-/** p(x_i = 1 | z) for every pixel: layers {weight, bias}, ReLU between them, a sigmoid at the end. */
+/** p(x_i = 1 | z) for every pixel: layers {weight, bias}, ReLU between them, then a sigmoid. */
 export function decode(layers, z) {
   let h = z;
   layers.forEach(({ weight, bias }, depth) => {
@@ -23,10 +23,15 @@ export function fixed(value, digits) {
   return value < 0 && Number(text) !== 0 ? `−${text}` : text;
 }
 
-const STEP = 0.05;
+const STEPS_PER_UNIT = 20; // what a drag can reach: multiples of 0.05
+const ARROW_STEP = 0.1;
+const BIG_STEP = 0.5;
+
+// The drawing, in pixels.
 const LEFT = 34;
+const RIGHT = 10;
 const TOP = 22;
-const BOTTOM = 40;
+const UNDER = 40;
 
 function svg(tag, attributes = {}, text = "") {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -34,6 +39,9 @@ function svg(tag, attributes = {}, text = "") {
   node.textContent = text;
   return node;
 }
+const line = (kind, x1, y1, x2, y2) => svg("line", { class: `vk-${kind}`, x1, y1, x2, y2 });
+const write = (kind, text, x, y, anchor) =>
+  svg("text", { class: `vk-${kind}`, x, y, "text-anchor": anchor }, text);
 
 function render({ model, el }) {
   el.innerHTML = `
@@ -48,22 +56,23 @@ function render({ model, el }) {
           <p class="vk-nearest"></p>
         </div>
       </div>
-      <p class="vk-hint">Drag the ring, click anywhere in the plane, or press Tab and then the arrow keys.
-        The picture is what the decoder makes of z: the more ink a square shows, the more probable is a 1 at that pixel.
-        Each numeral stands where the encoder puts a test digit of that class;
-        circles mark 1, 2 and 3 standard deviations of the prior N(0, I).</p>
+      <p class="vk-hint">Drag the ring, click anywhere in the plane, or press Tab and then the
+        arrow keys. The picture is what the decoder makes of z: the more ink a square shows, the
+        more probable is a 1 at that pixel. Each numeral stands where the encoder puts a test digit
+        of that class; circles mark 1, 2 and 3 standard deviations of the prior N(0, I).</p>
     </div>`;
   const find = (selector) => el.querySelector(selector);
   const plane = find(".vk-plane svg");
-  const layers = model.get("layers").map(({ weight, bias }) => ({ weight: unpack(weight), bias: unpack(bias) }));
+  const layers = model.get("layers").map(
+    ({ weight, bias }) => ({ weight: unpack(weight), bias: unpack(bias) }));
   const codes = model.get("codes");
   const labels = model.get("labels");
   const limit = model.get("limit");
   const [rows, columns] = model.get("image_shape");
   let width = 400;
-  const size = () => width - LEFT - 10;
-  const x = (value) => LEFT + ((value + limit) / (2 * limit)) * size();
-  const y = (value) => TOP + ((limit - value) / (2 * limit)) * size();
+  const size = () => width - LEFT - RIGHT;
+  const x = (z1) => LEFT + ((z1 + limit) / (2 * limit)) * size();
+  const y = (z2) => TOP + ((limit - z2) / (2 * limit)) * size();
 
   const image = find(".vk-decoded svg");
   image.setAttribute("viewBox", `0 0 ${columns} ${rows}`);
@@ -72,29 +81,39 @@ function render({ model, el }) {
   image.append(...pixels);
 
   function move(z) {
-    const onGrid = z.map((v) => Math.round(Math.min(limit, Math.max(-limit, v)) / STEP) / Math.round(1 / STEP));
-    model.set("z", onGrid);
+    const inside = z.map((value) => Math.min(limit, Math.max(-limit, value)));
+    model.set("z", inside.map((value) => Math.round(value * STEPS_PER_UNIT) / STEPS_PER_UNIT));
     model.save_changes();
     draw();
   }
   function moveToPointer(event) {
     const box = plane.getBoundingClientRect();
-    const px = ((event.clientX - box.left) / box.width) * width;
-    const py = ((event.clientY - box.top) / box.width) * width;
-    move([((px - LEFT) / size()) * 2 * limit - limit, limit - ((py - TOP) / size()) * 2 * limit]);
+    const scale = (box.width / width) * (size() / (2 * limit)); // screen pixels for one unit of z
+    const origin = { x: (box.width / width) * x(0), y: (box.width / width) * y(0) };
+    move([
+      (event.clientX - box.left - origin.x) / scale,
+      (origin.y - event.clientY + box.top) / scale,
+    ]);
   }
 
   // The handle lives as long as the widget, so that focus and a drag survive every redraw.
-  const handle = svg("g", { class: "vk-handle vk-point", role: "slider", tabindex: 0,
-    "aria-roledescription": "two-dimensional slider", "aria-label": "z", "aria-valuemin": -limit, "aria-valuemax": limit });
+  const handle = svg("g", {
+    class: "vk-handle vk-point", tabindex: 0, role: "slider",
+    "aria-roledescription": "two-dimensional slider", "aria-label": "z",
+    "aria-valuemin": -limit, "aria-valuemax": limit,
+  });
   handle.append(
     svg("circle", { class: "vk-touch", r: 20 }),
-    svg("circle", { class: "vk-ring", r: 9 }), svg("circle", { r: 2.5 }));
+    svg("circle", { class: "vk-ring", r: 9 }),
+    svg("circle", { r: 2.5 }));
   handle.onkeydown = (event) => {
-    const step = STEP * (event.shiftKey ? 10 : 2);
+    const step = event.shiftKey ? BIG_STEP : ARROW_STEP;
     const [z1, z2] = model.get("z");
     const target = {
-      ArrowRight: [z1 + step, z2], ArrowLeft: [z1 - step, z2], ArrowUp: [z1, z2 + step], ArrowDown: [z1, z2 - step],
+      ArrowRight: [z1 + step, z2],
+      ArrowLeft: [z1 - step, z2],
+      ArrowUp: [z1, z2 + step],
+      ArrowDown: [z1, z2 - step],
       Home: [0, 0],
     }[event.key];
     if (target === undefined) return;
@@ -103,16 +122,17 @@ function render({ model, el }) {
   };
   // A mouse drags from anywhere; a finger only from the ring, so that the page still scrolls.
   plane.onpointerdown = (event) => {
-    if (event.button !== 0 || (event.pointerType !== "mouse" && !handle.contains(event.target))) return;
+    const drags = event.pointerType === "mouse" || handle.contains(event.target);
+    if (event.button !== 0 || !drags) return;
     event.preventDefault();
     handle.focus({ focusVisible: false });
     handle.setPointerCapture(event.pointerId);
     handle.onpointermove = moveToPointer;
     moveToPointer(event);
   };
-  // A finger on a handle drags it and must not scroll the page; Chromium overlooks touch-action here.
-  handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   handle.onlostpointercapture = () => { handle.onpointermove = null; };
+  // A finger on the ring must not scroll the page; Chromium overlooks touch-action here.
+  handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
   plane.onclick = moveToPointer;
 
   const background = svg("g");
@@ -120,53 +140,51 @@ function render({ model, el }) {
 
   function drawBackground() {
     background.replaceChildren();
-    plane.setAttribute("viewBox", `0 0 ${width} ${TOP + size() + BOTTOM}`);
-    const [right, bottom] = [LEFT + size(), TOP + size()];
-    background.append(svg("rect", { class: "vk-frame", x: LEFT, y: TOP, width: size(), height: size() }));
-    for (const radius of [1, 2, 3]) {
-      background.append(svg("circle", { class: "vk-prior", cx: x(0), cy: y(0), r: x(radius) - x(0) }));
-    }
+    const bottom = TOP + size();
+    plane.setAttribute("viewBox", `0 0 ${width} ${bottom + UNDER}`);
+    background.append(
+      svg("rect", { class: "vk-frame", x: LEFT, y: TOP, width: size(), height: size() }),
+      ...[1, 2, 3].map((radius) =>
+        svg("circle", { class: "vk-prior", cx: x(0), cy: y(0), r: x(radius) - x(0) })));
     const spacing = Math.ceil(limit / 4);
     for (let v = -Math.floor(limit / spacing) * spacing; v <= limit; v += spacing) {
       background.append(
-        svg("line", { class: "vk-axis", x1: x(v), x2: x(v), y1: bottom, y2: bottom + 4 }),
-        svg("text", { class: "vk-tick", x: x(v), y: bottom + 17, "text-anchor": "middle" }, fixed(v, 0)),
-        svg("line", { class: "vk-axis", x1: LEFT - 4, x2: LEFT, y1: y(v), y2: y(v) }),
-        svg("text", { class: "vk-tick", x: LEFT - 8, y: y(v) + 4, "text-anchor": "end" }, fixed(v, 0)));
+        line("axis", x(v), bottom, x(v), bottom + 4),
+        write("tick", fixed(v, 0), x(v), bottom + 17, "middle"),
+        line("axis", LEFT - 4, y(v), LEFT, y(v)),
+        write("tick", fixed(v, 0), LEFT - 8, y(v) + 4, "end"));
     }
     background.append(
-      svg("text", { class: "vk-label", x: right, y: bottom + 34, "text-anchor": "end" }, "z₁"),
-      svg("text", { class: "vk-label", x: LEFT - 8, y: 12, "text-anchor": "end" }, "z₂"));
-    codes.forEach(([z1, z2], i) => background.append(
-      svg("text", { class: `vk-code vk-class-${labels[i]}`, x: x(z1), y: y(z2) + 4, "text-anchor": "middle" }, labels[i])));
+      write("label", "z₁", LEFT + size(), bottom + 34, "end"),
+      write("label", "z₂", LEFT - 8, 12, "end"),
+      ...codes.map(([z1, z2], i) =>
+        write(`code vk-class-${labels[i]}`, labels[i], x(z1), y(z2) + 4, "middle")));
   }
 
   function draw() {
     const z = model.get("z");
-    decode(layers, z).forEach((value, i) => pixels[i].setAttribute("fill-opacity", value.toFixed(3)));
-    handle.setAttribute("transform", `translate(${x(z[0])} ${y(z[1])})`);
     const text = z.map((value) => fixed(value, 2)).join(", ");
+    decode(layers, z).forEach((ink, i) => pixels[i].setAttribute("fill-opacity", ink.toFixed(3)));
+    image.setAttribute("aria-label", `The decoded image at z = (${text})`);
     find("output").textContent = text;
     const distances = codes.map(([z1, z2]) => Math.hypot(z1 - z[0], z2 - z[1]));
     const nearest = distances.indexOf(Math.min(...distances));
     find(".vk-nearest").innerHTML =
       `nearest test digit: <b>${labels[nearest]}</b>, at distance ${fixed(distances[nearest], 2)}`;
+    handle.setAttribute("transform", `translate(${x(z[0])} ${y(z[1])})`);
     handle.setAttribute("aria-valuenow", z[0]);
     handle.setAttribute("aria-valuetext", `(${text}), nearest test digit ${labels[nearest]}`);
-    image.setAttribute("aria-label", `The decoded image at z = (${text})`);
   }
 
-  function redraw() {
-    drawBackground();
-    draw();
-  }
   model.on("change:z", draw);
   const observer = new ResizeObserver(() => {
     width = Math.max(260, plane.clientWidth || width);
-    redraw();
+    drawBackground();
+    draw();
   });
   observer.observe(el);
-  redraw();
+  drawBackground();
+  draw();
   return () => {
     observer.disconnect();
     model.off("change:z", draw);

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from vaekit.estimates import CHUNK, Estimate, expectation, integrate, seeded, with_error
 
+ROOT = Path(__file__).parent.parent
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
 
 
@@ -142,7 +144,9 @@ before = peak()
 expectation(torch.exp, q, 10**7)
 print((peak() - before) / (1024**2 if sys.platform == "darwin" else 1024))
 """
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert float(run.stdout) < 20  # MB; the samples alone would take 80
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,8 +73,10 @@ def outcome(folder: Path, module: str, edit: tuple[str, str] | None) -> int:
     tests = shutil.copy(ROOT / "tests" / f"test_{module}.py", folder)
     sys.path.insert(0, str(folder))
     sys.dont_write_bytecode = True
+    torch.set_num_threads(1)  # two of these run side by side
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     options = ["-q", "-x", "-c", os.devnull, "--rootdir", str(folder), "-p", "no:cacheprovider"]
+    options += ["--tb=no", "--assert=plain"]  # neither is read, and both take time
     with contextlib.redirect_stdout(io.StringIO()) as report:
         status = pytest.main([*options, "-k", "not memory", tests])
     assert Path(sys.modules["vaekit"].__file__).is_relative_to(folder), report.getvalue()

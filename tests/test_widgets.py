@@ -204,6 +204,15 @@ def test_latent_plane_refuses(changes, message):
         LatentPlane(**{**good, **changes})
 
 
+def test_python_hears_what_the_page_sends(plane):
+    kl = KLWidget()
+    kl.set_state({"mu_q": 2, "direction": "qp"})  # JSON knows no 2.0
+    assert (kl.mu_q, kl.direction) == (2.0, "qp")
+    plane.set_state({"z": [0.5, -1]})
+    assert plane.z == (0.5, -1.0)
+    plane.z = (0.0, 0.0)
+
+
 def test_latent_plane_refuses_z_outside(plane):
     for z in ((9.0, 0.0), (0.0, float("nan"))):
         with pytest.raises(TraitError, match="z must lie between"):

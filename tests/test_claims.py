@@ -44,6 +44,12 @@ def test_an_error_above_the_stated_resolution_is_caught(kind, setting, sign):
         claim("c").agree(reference=VALUES, route=ROUTES[kind](VALUES + 1.01 * error))
 
 
+def test_the_stated_resolution_is_that_of_the_worst_setting():
+    route = Approximation(double(1.0, 1.0), double(1e-12, 3e-11))
+    facts = claim("c").agree(reference=double(1.0, 1.0), route=route).facts()
+    assert facts["routes"][1]["resolution"] == pytest.approx(3.2e-11)
+
+
 def test_exact_routes_are_granted_some_thousand_roundings_and_no_more():
     claim("c").agree(a=VALUES, b=VALUES + 1e-13 * SCALE)
     with pytest.raises(ClaimError, match="disagrees"):
@@ -174,7 +180,8 @@ def test_infinity_and_a_number_refute_each_other():
 
 
 def test_values_are_refuted_only_after_a_comparison():
-    for empty in (claim("c"), derivation("c"), derivation("c").line("x", 1.0)):
+    ordered = claim("c").agree(a=1.0, b=1.0).at_least("x", 2.0, 1.0, equal=(1.0, 1.0))
+    for empty in (claim("c"), derivation("c"), derivation("c").line("x", 1.0), ordered):
         with pytest.raises(ClaimError, match="after a comparison"):
             empty.refute("wrong", 2.0)
 

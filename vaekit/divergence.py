@@ -161,7 +161,8 @@ def kl_estimator(log_r: Tensor, which: str) -> Tensor:
     log_r : Tensor
         Log ratio at the samples, of any shape.
     which : {"k1", "k2", "k3"}
-        −ln r (unbiased), ½ ln² r (biased, never negative), r − 1 − ln r (unbiased, never negative).
+        −ln r (unbiased), ½ ln² r (biased, never negative), r − 1 − ln r (never negative; unbiased
+        where q > 0 wherever p > 0).
 
     Returns
     -------
@@ -187,7 +188,7 @@ def kl_estimator(log_r: Tensor, which: str) -> Tensor:
 
 
 def kl_monte_carlo(
-    q: Distribution, p: Distribution, n: int, *, which: str = "k3", seed: int = 0
+    q: Distribution, p: Distribution, n: int, *, which: str = "k1", seed: int = 0
 ) -> Estimate:
     """KL(q‖p) estimated from n samples of q.
 
@@ -198,7 +199,8 @@ def kl_monte_carlo(
     n : int
         Number of samples.
     which : {"k1", "k2", "k3"}
-        The estimator: see `kl_estimator`.
+        The estimator: see `kl_estimator`. Only k1 is right whatever the supports, and k3 may
+        have an infinite variance where p is wider than q.
     seed : int
         The same seed gives the same estimate.
 

@@ -1,17 +1,46 @@
-"""Data of the course: the Swiss roll, scikit-learn's digits, MNIST and its fixed binarisation."""
+"""Data of the course: the Swiss roll, scikit-learn's digits, MNIST and its fixed binarisation.
+
+Everything comes back as float32 on the CPU. The first two need no network. MNIST's files are
+downloaded once, checked and cached; the environment variable `VAEKIT_DATA` names a folder that
+already has them.
+"""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import os
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pooch
 import torch
 from sklearn.datasets import load_digits, make_swiss_roll
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
-from vaekit.models import binarize
+__all__ = ["Split", "binarized_mnist", "digits", "mnist", "read_idx", "swiss_roll"]
 
-__all__ = ["Split", "binarize", "digits", "swiss_roll"]
+MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+BINARIZED_MNIST_MIRRORS = (
+    "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/",
+    "https://raw.githubusercontent.com/mingzhang-yin/ARM-gradient/"
+    "bac893cfcec486bbd00b755b12cf8402053b0e84/",
+)
+# The hashes of the .amat files are those that TensorFlow Datasets records for its own download.
+SHA256 = {
+    "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",  # noqa: E501
+    "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",  # noqa: E501
+    "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    "binarized_mnist_train.amat": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",  # noqa: E501
+    "binarized_mnist_valid.amat": "1de3d397c40fe8eeb33dafd4099a1f665ec01e96d9be234aaeeac8a34930e2e2",  # noqa: E501
+    "binarized_mnist_test.amat": "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
+}
 
 
 class Split(NamedTuple):
@@ -45,3 +74,118 @@ def digits(*, seed: int = 0) -> Split:
     x, x_valid, y, y_valid = train_test_split(x, y, test_size=300, random_state=seed, stratify=y)
     pixels = [torch.from_numpy(a).float() / 16 for a in (x, x_valid, x_test)]
     return Split(*pixels, *(torch.from_numpy(a) for a in (y, y_valid, y_test)))
+
+
+def mnist() -> Split:
+    """Return MNIST's 28×28 digits, grey values in [0, 1], shape (N, 784), with labels.
+
+    The first 50 000 digits of its training file are the training set, the last 10 000 the
+    validation set; the test set holds 10 000.
+
+    Raises
+    ------
+    OSError
+        If a file is neither in the folder `VAEKIT_DATA` nor to be downloaded.
+    ValueError
+        If a file is damaged.
+    """
+    names = [
+        f"{part}-{kind}" for kind in ("images-idx3", "labels-idx1") for part in ("train", "t10k")
+    ]
+    x, x_test, y, y_test = (
+        torch.from_numpy(read_idx(_fetch(f"{name}-ubyte.gz", MNIST_MIRRORS))) for name in names
+    )
+    x, x_test = (a.flatten(1).float() / 255 for a in (x, x_test))
+    y, y_test = y.long(), y_test.long()
+    return Split(x[:50000], x[50000:], x_test, y[:50000], y[50000:], y_test)
+
+
+def binarized_mnist() -> Split:
+    """Return the fixed binarisation of MNIST by Larochelle, pixels 0 and 1, without labels.
+
+    50 000, 10 000 and 10 000 digits of 784 pixels: the data set of most published test NLLs. In
+    `VAEKIT_DATA` a `static_binarized.npz` with arrays `train`, `valid` and `test` will also do.
+
+    Raises
+    ------
+    OSError
+        If a file is neither in the folder `VAEKIT_DATA` nor to be downloaded.
+    ValueError
+        If a file is damaged.
+    """
+    npz = Path(os.environ.get("VAEKIT_DATA", "")) / "static_binarized.npz"
+    parts = []
+    for part in ("train", "valid", "test"):
+        name = f"binarized_mnist_{part}.amat"
+        if "VAEKIT_DATA" in os.environ and npz.exists():
+            text = _as_amat(np.load(npz)[part])
+            _check_sha256(text, name, npz)
+        else:
+            text = _fetch(name, BINARIZED_MNIST_MIRRORS).read_bytes()
+        pixels = np.frombuffer(text, np.uint8).reshape(-1, 2 * 784)[:, ::2] - ord("0")
+        parts.append(torch.from_numpy(pixels).float())
+    return Split(*parts)
+
+
+def _as_amat(pixels: np.ndarray) -> bytes:
+    """Write rows of 0 and 1 as the text of an .amat file, so that one checksum holds for both."""
+    text = np.full((len(pixels), 2 * pixels.shape[1]), ord(" "), np.uint8)
+    text[:, ::2] = pixels + ord("0")
+    text[:, -1] = ord("\n")
+    return text.tobytes()
+
+
+def read_idx(path: str | Path) -> np.ndarray:
+    """Return the array in an idx file of unsigned bytes, compressed with gzip or not.
+
+    Raises
+    ------
+    ValueError
+        If the magic number is wrong or the body is not as long as the header says.
+    """
+    path = Path(path)
+    content = path.read_bytes()
+    try:
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path} is truncated or not compressed by gzip ({error})") from error
+    dims = content[3] if len(content) > 3 else 0
+    if content[:3] != b"\0\0\x08" or not 1 <= dims <= 4:
+        raise ValueError(f"{path} is no idx file of bytes: its magic number is {content[:4].hex()}")
+    shape = np.frombuffer(content, ">u4", count=dims, offset=4).astype(int)
+    body = np.frombuffer(content, np.uint8, offset=4 + 4 * dims)
+    if len(body) != shape.prod():
+        raise ValueError(f"{path} is truncated: {len(body)} bytes in place of {shape.prod()}")
+    return body.reshape(shape).copy()
+
+
+def _check_sha256(content: bytes, name: str, path: Path) -> None:
+    if hashlib.sha256(content).hexdigest() != SHA256[name]:
+        raise ValueError(f"{path} is not the published {name}: its SHA-256 is wrong")
+
+
+def _fetch(name: str, mirrors: tuple[str, ...]) -> Path:
+    """Return the path of a checked file: in `VAEKIT_DATA`, in the cache, or downloaded there."""
+    if folder := os.environ.get("VAEKIT_DATA"):
+        path = Path(folder) / name
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist, and VAEKIT_DATA names that folder")
+        _check_sha256(path.read_bytes(), name, path)
+        return path
+    failures = []
+    for mirror in mirrors:
+        try:
+            path = pooch.retrieve(
+                mirror + name,
+                known_hash=f"sha256:{SHA256[name]}",
+                fname=name,
+                path=pooch.os_cache("vaekit"),
+                progressbar=True,
+            )
+            return Path(path)
+        except (OSError, ValueError) as error:  # no network, a broken mirror, a wrong checksum
+            failures.append(f"{mirror}: {type(error).__name__}")
+    raise OSError(
+        f"could not download {name} ({'; '.join(failures)}): put the file into a folder"
+        " and name that folder in the environment variable VAEKIT_DATA"
+    )

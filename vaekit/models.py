@@ -43,6 +43,11 @@ __all__ = [
 ]
 
 
+# glibc hands freed memory back to the kernel unless it saw a block this large freed before; without
+# this line the page faults of each step's temporaries cost as much as its elementwise arithmetic.
+torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
 def generator(seed: int | torch.Generator, device: torch.device | str = "cpu") -> torch.Generator:
     """Return a generator on `device` seeded with `seed`; a generator is returned as it is."""
     if isinstance(seed, torch.Generator):

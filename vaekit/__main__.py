@@ -1,0 +1,216 @@
+"""The command line: `python -m vaekit train | evaluate | sample`, see `--help` of each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from math import isqrt
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vaekit import __version__, data, evaluation
+from vaekit.estimates import seeded
+from vaekit.models import VAE, binarize, from_config, load, replace
+from vaekit.training import Objective, fit
+
+ROLL = {
+    "activation": "LeakyReLU",
+    "likelihood": "gaussian",
+    "variance": 0.1,
+    "learn_variance": True,
+}
+NAMES = ("swiss-roll", "digits", "mnist", "binarized-mnist")
+
+
+def splits(name: str) -> tuple[Tensor, Tensor]:
+    """Return training and test data; the pixels of the test data are drawn once for all."""
+    if name == "swiss-roll":
+        return data.swiss_roll(10_000, seed=0), data.swiss_roll(2_000, seed=1)
+    split = {"digits": data.digits, "mnist": data.mnist, "binarized-mnist": data.binarized_mnist}
+    train, _, test, *_ = split[name]()
+    return train, test if name == "binarized-mnist" else binarize(test, seed=0)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a model and write model.safetensors, config.json and history.json to a folder."""
+    roll = args.data == "swiss-roll"
+    hidden, latent = ([128, 128], 2) if roll else ([200], 10)
+    x, _ = splits(args.data)
+    model = from_config(
+        {
+            "data_dim": x.shape[1],
+            "hidden": args.hidden or hidden,
+            "latent": latent if args.latent is None else args.latent,
+            "seed": args.seed,
+        }
+        | (ROLL if roll else {})
+    )
+    settings = {
+        "batch_size": args.batch_size,
+        "lr": args.lr,
+        "seed": args.seed,
+        "precision": args.precision,
+        "binarize": args.data in ("digits", "mnist"),
+    }
+    config = {"data": args.data, "model": model.config, "training": settings | {"beta": args.beta}}
+    path = args.out / "config.json"
+    if (args.out / "model.safetensors").exists():
+        if not args.resume:
+            raise FileExistsError(f"{args.out} holds a run: pass --resume, or name another folder")
+        before = json.loads(path.read_text())
+        for part, value in config.items():
+            if before[part] != value:
+                raise ValueError(f"{path} is of another run: its {part} setting is {before[part]}")
+    if int(os.environ.get("RANK", 0)) == 0:
+        versions = {"vaekit": __version__, "torch": torch.__version__}
+        replace(path, json.dumps(config | {"epochs": args.epochs} | versions, indent=1).encode())
+    history = fit(
+        model,
+        x,
+        epochs=args.epochs,
+        objective=Objective(args.beta),
+        device=args.device,
+        checkpoint=args.out,
+        resume=args.resume,
+        **settings,
+    )
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(f"{args.out}: epoch {len(history)}, ELBO {history['elbo'][-1]:.3f} nats per point")
+
+
+def open_run(folder: Path) -> tuple[VAE, dict]:
+    """Return the model and the configuration that `train` wrote to a folder."""
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{folder} holds no config.json: is it a folder of `train --out`?")
+    return load(folder / "model.safetensors"), json.loads((folder / "config.json").read_text())
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Print the three numbers that belong together, each with its standard error."""
+    model, config = open_run(args.folder)
+    _, x = splits(config["data"])
+    x = x[: args.points]
+    estimates = {
+        "-ELBO": evaluation.elbo(model, x, seed=args.seed),
+        f"-L_{args.k}": evaluation.iwae_bound(model, x, args.k, seed=args.seed),
+        "NLL": evaluation.log_evidence(
+            model, x, args.samples, seed=args.seed, progress=not args.json
+        ),
+    }
+    numbers = {
+        name: {"value": -e.value.item(), "standard_error": e.standard_error.item()}
+        for name, e in estimates.items()
+    }
+    if args.json:
+        print(json.dumps({"points": len(x), "samples": args.samples, **numbers}))
+        return
+    print(f"{config['data']}, {len(x)} test points, nats per point, ± one standard error")
+    for name, number in numbers.items():
+        print(f"{name:>8} {number['value']:10.3f} ± {number['standard_error']:.3f}")
+
+
+def sample(args: argparse.Namespace) -> None:
+    """Write a picture of samples: points of the roll, or the mean image at each z ~ p(z)."""
+    from matplotlib.figure import Figure  # no display is needed
+
+    model, config = open_run(args.folder)
+    side, size = isqrt(args.n), isqrt(model.data_dim)
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    if config["data"] == "swiss-roll":
+        axes.plot(*model.sample(args.n, seed=args.seed).T, ".", markersize=3)
+        axes.set_aspect("equal")
+    else:
+        with seeded(args.seed), torch.no_grad():
+            x = model.likelihood(model.prior.sample((side**2,))).mean
+        tiles = x.view(side, side, size, size).transpose(1, 2).reshape(side * size, side * size)
+        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1)
+        axes.axis("off")
+    path = args.out or args.folder / "samples.png"
+    figure.savefig(path, dpi=150)
+    print(path)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    show = argparse.ArgumentDefaultsHelpFormatter
+    top = argparse.ArgumentParser("python -m vaekit", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="train | evaluate | sample")
+
+    p = commands.add_parser(
+        "train", formatter_class=show, help=train.__doc__, description=train.__doc__
+    )
+    p.set_defaults(run=train)
+    p.add_argument("data", choices=NAMES, help="what to learn; MNIST is downloaded once")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    p.add_argument("--epochs", type=int, default=50, metavar="N", help="passes over the data")
+    p.add_argument("--batch-size", type=int, default=128, metavar="N", help="points per step")
+    p.add_argument("--lr", type=float, default=1e-3, metavar="X", help="Adam's step size")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and noise")
+    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run")
+    p.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="dtype of the matrix products",
+    )
+    p.add_argument(
+        "--latent", type=int, metavar="K", help="latent dimensions; 2 for the roll, else 10"
+    )
+    p.add_argument(
+        "--hidden",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="hidden units of the encoder, mirrored in the decoder; 128 128 for the roll, else 200",
+    )
+    p.add_argument("--beta", type=float, default=1.0, metavar="X", help="weight of the KL term")
+    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+
+    p = commands.add_parser(
+        "evaluate", formatter_class=show, help=evaluate.__doc__, description=evaluate.__doc__
+    )
+    p.set_defaults(run=evaluate)
+    p.add_argument("folder", type=Path, metavar="DIR", help="folder that train wrote")
+    p.add_argument("--k", type=int, default=50, metavar="N", help="samples of the bound L_k")
+    p.add_argument("--samples", type=int, default=5000, metavar="N", help="samples of the NLL")
+    p.add_argument("--points", type=int, metavar="N", help="test points to use; all without it")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the samples")
+    p.add_argument("--json", action="store_true", help="print JSON")
+
+    p = commands.add_parser(
+        "sample", formatter_class=show, help=sample.__doc__, description=sample.__doc__
+    )
+    p.set_defaults(run=sample)
+    p.add_argument("folder", type=Path, metavar="DIR", help="folder that train wrote")
+    p.add_argument("--out", type=Path, metavar="FILE", help="picture; DIR/samples.png without it")
+    p.add_argument("--n", type=int, default=100, metavar="N", help="samples")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the samples")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; an expected failure is one sentence and exit status 1."""
+    args = parser().parse_args(argv)
+    parallel = "WORLD_SIZE" in os.environ  # started by torchrun
+    try:
+        if parallel:
+            gpu = torch.cuda.is_available() and getattr(args, "device", "auto") != "cpu"
+            dist.init_process_group("nccl" if gpu else "gloo")
+        args.run(args)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if parallel and dist.is_initialized():
+            dist.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,8 +18,8 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.environment.collectors.toctree import TocTreeCollector
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
-from sphinx_proof.nodes import proof_node
 
 from book.ledger import LEDGER, fill_ledger, of_build, write_ledger
 from book.numbering import number
@@ -39,10 +39,11 @@ def setup(app: Sphinx) -> dict:
     app.connect("env-get-outdated", read_ledger_again)
     app.connect("env-before-read-docs", read_ledger_last)
     app.connect("source-read", fill_ledger)
-    app.connect("doctree-read", typeset)
+    app.connect("doctree-read", unique_ids)
     app.connect("env-updated", lambda app, env: of_build(app) and None)
     app.connect("html-page-context", page_context)
     app.connect("build-finished", copy_files)
+    app.add_directive_to_domain("prf", "proof", Proof, override=True)
     app.add_css_file("vaekit.css", priority=900)
     app.add_js_file("pages.js", defer="defer")
     app.add_js_file("widgets.js", defer="defer")
@@ -115,14 +116,26 @@ def read_ledger_last(_app, _env, docnames: list[str]) -> None:
     docnames.sort(key=lambda docname: docname == LEDGER)
 
 
-def typeset(_app: Sphinx, doctree: nodes.document) -> None:
-    """Set proofs as text instead of boxes, and give no two elements of a page the same id."""
-    for proof in list(doctree.findall(proof_node)):
-        body = proof[0].children
-        start = body[0][0]
-        start.parent.replace(start, nodes.Text(start.removeprefix("Proof.")))
-        body[0].insert(0, nodes.emphasis("", "Proof."))
-        proof.replace_self(nodes.container("", *body, classes=["vk-proof"]))
+class Proof(SphinxDirective):
+    """A proof as text instead of a box, since sphinx-proof's has no title and its ids repeat."""
+
+    has_content = True
+    optional_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """Parse the text and put the title, if one is given in place of "Proof", before it."""
+        proof = nodes.container(classes=["vk-proof"])
+        self.state.nested_parse(self.content, self.content_offset, proof)
+        title, _ = self.state.inline_text((self.arguments or ["Proof"])[0] + ".", self.lineno)
+        if not isinstance(proof[0], nodes.paragraph):
+            proof.insert(0, nodes.paragraph())
+        proof[0].insert(0, [nodes.emphasis("", "", *title), nodes.Text(" ")])
+        return [proof]
+
+
+def unique_ids(_app: Sphinx, doctree: nodes.document) -> None:
+    """Take off the id that sphinx-proof and sphinx-exercise give to the inside of every box."""
     for section in doctree.findall(nodes.section):
         section["ids"] = [i for i in section["ids"] if not i.endswith("-content")]
 

@@ -123,16 +123,24 @@ def tables(rows: list[dict], titles: dict[str, str]) -> str:
 
 
 def _cells(row: dict) -> tuple[str, ...]:
-    names = list(dict.fromkeys(route["name"] for route in row["routes"]))
-    steps = [name for name in names if re.fullmatch(r"line \d+", name)]
-    routes = [f"{len(steps)} lines of the derivation"] if steps else []
-    routes += [_plain(name) for name in names if name not in steps]
-    settings = f" in {row['settings']} settings" if row["settings"] > 1 else ""
+    settings = f"; {row['settings']} settings" if row["settings"] > 1 else ""
     return (
         f"{{prf:ref}}`{row['label']}` {row['title']}",
-        ", ".join(routes) + settings,
+        ", ".join(_plain(route) for route in _routes(row)) + settings,
         power_of_ten(row["resolution"]),
         "; ".join(_plain(version["statement"]) for version in row["refuted"]),
+    )
+
+
+def _routes(row: dict) -> list[str]:
+    """Name the routes once each; the lines of a derivation and the sides of an inequality count."""
+    names = list(dict.fromkeys(route["name"] for route in row["routes"]))
+    lines = [name for name in names if name.startswith("line ")]
+    sides = [name for name in names if name.endswith(" side") or name.startswith("equality case")]
+    return (
+        [name for name in names if name not in lines + sides]
+        + ([f"{len(lines)} lines of the derivation"] if lines else [])
+        + (["a strict case", "a case of equality"] if sides else [])
     )
 
 

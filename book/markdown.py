@@ -33,9 +33,8 @@ MYST = create_md_parser(
     ),
     RendererHTML,
 )
-PLAIN = (
-    MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, double_inline=True)
-)  # what readers' interfaces know
+# what readers' interfaces know
+PLAIN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, double_inline=True)
 
 ADMONITIONS = "attention caution danger error hint important note seealso tip warning".split()
 DROPPED = "bibliography contents exercise-end ledger solution-end tableofcontents toctree".split()
@@ -191,7 +190,7 @@ class Translator:
         if name == "math":
             return self.display(body, str(options.get("label", "")), line)
         if name == "prf:proof":
-            return ended(lead("*Proof.*", self.blocks(body, start)))
+            return ended(lead(f"*{title or 'Proof'}.*", self.blocks(body, start)))
         if name.startswith("prf:") and kind in PROOF_TYPES:
             number = "" if "nonumber" in options else self.entry(options.get("label"), line).number
             return quote(lead(head(kind, number, title), self.blocks(body, start)))

@@ -1,0 +1,52 @@
+"""What the tests and the notebooks need to run in a clean clone."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+# The kernels that nbval starts import vaekit from this clone, installed or not.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def build(root: Path) -> subprocess.CompletedProcess:
+    """Run ``jupyter-book build .`` in `root`, in this environment."""
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
+    return subprocess.run(
+        command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+@pytest.fixture(scope="session")
+def built_book() -> Path:
+    """Build the book from the clone as it is and return the folder of its pages."""
+    run = build(ROOT)
+    if run.returncode:
+        pytest.fail(f"the book does not build:\n{run.stdout[-6000:]}", pytrace=False)
+    return ROOT / "_build" / "html"
+
+
+# not for the whole session: nbval's kernels need the event loop that Playwright holds
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium; without one the test is skipped, or fails where there must be one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), "")
+    if not path:
+        reason = "no Chromium: install it (Debian and Ubuntu: apt install chromium)"
+        (pytest.fail if os.environ.get("VAEKIT_BROWSER") == "required" else pytest.skip)(reason)
+    from playwright.sync_api import sync_playwright
+
+    quiet = "background-networking component-update default-apps extensions sync".split()
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=path, args=flags + [f"--disable-{name}" for name in quiet]
+        )
+        yield chromium
+        chromium.close()

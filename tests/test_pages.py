@@ -1,0 +1,168 @@
+"""The built pages: whole, without a network, from a server and from the folder, wide and narrow."""
+
+import re
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+from sphinx_proof.proof_type import PROOF_TYPES
+
+from book import published
+from book.numbering import docnames, number
+
+ROOT = Path(__file__).parent.parent
+PAGES = [*docnames(ROOT), "search", "genindex"]
+NUMBERED = ",".join(f"div.admonition.{kind}" for kind in [*PROOF_TYPES, "exercise"])
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def served(built_book):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=built_book))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(params=["file", "http"])
+def base(request, built_book):
+    """Return where the book is opened: from the folder, or from a local server."""
+    return built_book.as_uri() if request.param == "file" else request.getfixturevalue("served")
+
+
+@pytest.fixture
+def page(browser, base):
+    """Return a page that must ask no other host, fail at nothing and complain of nothing."""
+    context, wrong = browser.new_context(viewport={"width": 1280, "height": 900}), []
+
+    def local_only(route):
+        if route.request.url.startswith((base, "data:", "blob:")):
+            return route.continue_()
+        wrong.append(f"asks {route.request.url}")
+        return route.abort()
+
+    context.route("**/*", local_only)
+    page = context.new_page()
+    page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("requestfailed", lambda request: wrong.append(f"{request.url}: {request.failure}"))
+    page.on("response", lambda r: r.status >= 400 and wrong.append(f"{r.url}: {r.status}"))
+    yield page
+    context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def soup(built_book):
+    """Return a function that parses a page as it is stored."""
+    pages = {}
+
+    def parse(name):
+        if name not in pages:
+            text = (built_book / f"{name}.html").read_text("utf-8")
+            pages[name] = BeautifulSoup(text, "html.parser")
+        return pages[name]
+
+    return parse
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_typeset_and_fits_a_phone(name, page, base, soup):
+    page.goto(f"{base}/{name}.html")
+    formulas = len(soup(name).select(".math"))
+    if formulas:
+        page.wait_for_function("window.MathJax?.startup?.promise")
+        page.evaluate("MathJax.startup.promise")
+    assert page.locator(".math > mjx-container").count() == formulas
+    assert page.locator("mjx-merror").count() == 0
+    views = soup(name).select('script[type="application/vnd.jupyter.widget-view+json"]')
+    for i in range(len(views)):  # a mounted widget stands after the mark of its place
+        page.wait_for_function(
+            "i => document.querySelectorAll('script[type$=\"widget-view+json\"]')[i]"
+            ".nextElementSibling?.children.length",
+            arg=i,
+        )
+    page.evaluate("document.fonts.ready")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(50)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_search_finds_a_chapter(page, base):
+    page.goto(f"{base}/search.html?q=divergence")
+    results = page.locator("#search-results li a")
+    results.first.wait_for()
+    page.get_by_text("Search finished").wait_for()
+    assert any("03_kl" in link.get_attribute("href") for link in results.all())
+
+
+@pytest.mark.parametrize("name", docnames(ROOT))
+def test_no_markup_is_left_in_the_text(name, soup):
+    article = BeautifulSoup(str(soup(name).select_one("article")), "html.parser")
+    for hidden in article.select("pre, code:not(.xref), script, style, .math"):
+        hidden.decompose()
+    assert not article.select(".problematic, .system-message")
+    # a reference that was not resolved is an xref outside a link
+    assert [x.text for x in article.select(".xref") if not x.find_parent("a")] == []
+    text = article.get_text()
+    assert not re.search(
+        r"\$[^$\n]{1,80}\$|\$\$|\\(frac|ln|mathrm|mathbb|begin)\b|:::|\{[\w:-]+\}`", text
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_within_the_book_lead_somewhere(name, soup, built_book):
+    for tag, key in [("a", "href"), ("link", "href"), ("script", "src"), ("img", "src")]:
+        for element in soup(name).select(f"{tag}[{key}]"):
+            url, anchor = urldefrag(element[key])
+            if urlsplit(url).scheme:
+                assert tag == "a" and "your--account" not in url
+                continue
+            here = built_book / f"{name}.html"
+            path = unquote(urlsplit(url).path)
+            target = here.parent / path if path else here
+            assert target.exists(), element
+            if anchor and target.suffix == ".html":
+                of = str(target.resolve().relative_to(built_book).with_suffix(""))
+                assert anchor == "top" or soup(of).find(id=unquote(anchor)), element
+
+
+@pytest.mark.parametrize("name", docnames(ROOT))
+def test_ids_are_unique(name, soup):
+    ids = [element["id"] for element in soup(name).select("article [id]")]
+    assert sorted(ids) == sorted(set(ids))
+
+
+def test_numbers_are_those_of_the_notebooks(soup):
+    shown = {"exercise": "Exercise {}", "equation": "({})", "figure": "Fig. {}"}
+    boxes = dict.fromkeys(docnames(ROOT), 0)
+    for entry in number(ROOT).values():
+        element = soup(entry.docname).find(id=entry.anchor)
+        assert element, entry
+        if entry.number and entry.kind != "solution":
+            head = element.select_one(".eqno, .caption-number, .admonition-title").get_text()
+            label = shown.get(entry.kind, f"{entry.kind.title()} {{}}").format(entry.number)
+            assert re.match(re.escape(label) + r"(?![.\d])", head), (entry, head)
+            boxes[entry.docname] += entry.kind in PROOF_TYPES or entry.kind == "exercise"
+    for name, count in boxes.items():
+        assert len(soup(name).select(NUMBERED)) == count
+
+
+def test_chapters_offer_their_notebooks_and_name_no_unpublished_place(soup, built_book):
+    url = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["repository"]["url"]
+    for path in sorted((ROOT / "chapters").glob("*_*.ipynb")):
+        name = f"chapters/{path.stem}"
+        assert soup(name).select(f'a[href$="_sources/{name}.ipynb"]')
+        assert (built_book / "_sources" / f"{name}.ipynb").read_bytes() == path.read_bytes()
+        colab = soup(name).select('a[href*="colab"]')
+        assert bool(colab) == published(url)

@@ -45,8 +45,8 @@ import subprocess
 import sys
 
 if importlib.util.find_spec("vaekit") is None:
-    package = "vaekit @ git+{url}"
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet", package])
+    source = "git+{url}"
+    subprocess.check_call([sys.executable, "-m", "pip", "install", "-qq", source])
     importlib.invalidate_caches()
 """
 NOWHERE = """\
@@ -262,7 +262,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, name what is stale")
     try:
         problems = check() if parser.parse_args().check else write()
-    except ValueError as problem:
+    except (OSError, ValueError) as problem:  # a page of _toc.yml may be missing
         problems = [str(problem)]
     for problem in problems:
         print(problem, file=sys.stderr)

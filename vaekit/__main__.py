@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from math import isqrt
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from torch import Tensor
 from vaekit import __version__, data, evaluation
 from vaekit.estimates import seeded
 from vaekit.models import VAE, binarize, from_config, load, replace
-from vaekit.training import Objective, fit
+from vaekit.training import Objective, choose_device, fit
 
 ROLL = {
     "activation": "LeakyReLU",
     "likelihood": "gaussian",
-    "variance": 0.1,
+    "variance": 0.01,
     "learn_variance": True,
 }
 NAMES = ("swiss-roll", "digits", "mnist", "binarized-mnist")
@@ -93,6 +94,7 @@ def open_run(folder: Path) -> tuple[VAE, dict]:
 def evaluate(args: argparse.Namespace) -> None:
     """Print the three numbers that belong together, each with its standard error."""
     model, config = open_run(args.folder)
+    model.to(choose_device(args.device))
     _, x = splits(config["data"])
     x = x[: args.points]
     estimates = {
@@ -137,60 +139,64 @@ def sample(args: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
-    show = argparse.ArgumentDefaultsHelpFormatter
+    """Return the parser of the command line; the help names defaults in brackets."""
     top = argparse.ArgumentParser("python -m vaekit", description=__doc__)
     commands = top.add_subparsers(required=True, metavar="train | evaluate | sample")
 
-    p = commands.add_parser(
-        "train", formatter_class=show, help=train.__doc__, description=train.__doc__
+    def command(run: Callable) -> Callable:
+        p = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
+        p.set_defaults(run=run)
+        return p.add_argument
+
+    add = command(train)
+    add("data", choices=NAMES, help="what to learn; MNIST is downloaded once")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder to write to (required)")
+    add("--epochs", type=int, default=50, metavar="N", help="passes over the data (%(default)s)")
+    add("--batch-size", type=int, default=128, metavar="N", help="points per step (%(default)s)")
+    add("--lr", type=float, default=1e-3, metavar="X", help="Adam's step size (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="of all randomness (%(default)s)")
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to run (%(default)s)",
     )
-    p.set_defaults(run=train)
-    p.add_argument("data", choices=NAMES, help="what to learn; MNIST is downloaded once")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
-    p.add_argument("--epochs", type=int, default=50, metavar="N", help="passes over the data")
-    p.add_argument("--batch-size", type=int, default=128, metavar="N", help="points per step")
-    p.add_argument("--lr", type=float, default=1e-3, metavar="X", help="Adam's step size")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of weights, order and noise")
-    p.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to run")
-    p.add_argument(
+    add(
         "--precision",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="dtype of the matrix products",
+        help="of the matrix products (%(default)s)",
     )
-    p.add_argument(
-        "--latent", type=int, metavar="K", help="latent dimensions; 2 for the roll, else 10"
-    )
-    p.add_argument(
+    add("--latent", type=int, metavar="K", help="latent dimensions (swiss-roll 2, others 10)")
+    add(
         "--hidden",
         type=int,
         nargs="+",
         metavar="N",
-        help="hidden units of the encoder, mirrored in the decoder; 128 128 for the roll, else 200",
+        help="hidden units, mirrored in the decoder (swiss-roll 128 128, others 200)",
     )
-    p.add_argument("--beta", type=float, default=1.0, metavar="X", help="weight of the KL term")
-    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    add("--beta", type=float, default=1.0, metavar="X", help="weight of the KL term (%(default)s)")
+    add("--resume", action="store_true", help="go on from the checkpoint in DIR (off)")
 
-    p = commands.add_parser(
-        "evaluate", formatter_class=show, help=evaluate.__doc__, description=evaluate.__doc__
+    add = command(evaluate)
+    add("folder", type=Path, metavar="DIR", help="folder that train wrote")
+    add("--k", type=int, default=50, metavar="N", help="samples of the bound L_k (%(default)s)")
+    add("--samples", type=int, default=5000, metavar="N", help="samples of the NLL (%(default)s)")
+    add("--points", type=int, metavar="N", help="test points to use (all)")
+    add("--seed", type=int, default=0, metavar="N", help="of the samples (%(default)s)")
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to run (%(default)s)",
     )
-    p.set_defaults(run=evaluate)
-    p.add_argument("folder", type=Path, metavar="DIR", help="folder that train wrote")
-    p.add_argument("--k", type=int, default=50, metavar="N", help="samples of the bound L_k")
-    p.add_argument("--samples", type=int, default=5000, metavar="N", help="samples of the NLL")
-    p.add_argument("--points", type=int, metavar="N", help="test points to use; all without it")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the samples")
-    p.add_argument("--json", action="store_true", help="print JSON")
+    add("--json", action="store_true", help="print JSON (off)")
 
-    p = commands.add_parser(
-        "sample", formatter_class=show, help=sample.__doc__, description=sample.__doc__
-    )
-    p.set_defaults(run=sample)
-    p.add_argument("folder", type=Path, metavar="DIR", help="folder that train wrote")
-    p.add_argument("--out", type=Path, metavar="FILE", help="picture; DIR/samples.png without it")
-    p.add_argument("--n", type=int, default=100, metavar="N", help="samples")
-    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the samples")
+    add = command(sample)
+    add("folder", type=Path, metavar="DIR", help="folder that train wrote")
+    add("--out", type=Path, metavar="FILE", help="picture to write (DIR/samples.png)")
+    add("--n", type=int, default=100, metavar="N", help="samples (%(default)s)")
+    add("--seed", type=int, default=0, metavar="N", help="of the samples (%(default)s)")
     return top
 
 

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from vaekit.models import Autoencoder, binarize, generator, read, replace, write
 
-__all__ = ["History", "Objective", "fit"]
+__all__ = ["History", "Objective", "choose_device", "fit"]
 
 Step = Callable[[Tensor, Tensor], None]
 
@@ -190,7 +190,9 @@ def fit(
         "objective": dataclasses.asdict(objective),
     }
     restored = _restore(path, model, settings) if path and path.exists() else None
-    run = _Run(model, data, objective, batch_size, lr, seed, _device(device), precision, binarize)
+    run = _Run(
+        model, data, objective, batch_size, lr, seed, choose_device(device), precision, binarize
+    )
     if restored:
         run.restore(*restored)
     if path and run.rank == 0:
@@ -222,7 +224,14 @@ def fit(
     return run.history
 
 
-def _device(device: str | torch.device) -> torch.device:
+def choose_device(device: str | torch.device) -> torch.device:
+    """Return the device named; "auto" is a GPU where torch sees one, else the CPU.
+
+    Raises
+    ------
+    ValueError
+        If a GPU is asked for and torch sees none.
+    """
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(device)

@@ -52,8 +52,10 @@ class _Values:
         # a Python float would become float32 and lose half its digits
         raw = raw if isinstance(raw, Tensor) else torch.tensor(raw, dtype=torch.float64)
         value = raw.detach().to("cpu", torch.float64).reshape(-1)
+        # float32 rounds more coarsely than the course's float64
+        share = max(ROUNDING, 64 * torch.finfo(raw.dtype).eps) if raw.is_floating_point() else 0
         # finite even where the value is not: an infinite tolerance would accept anything
-        rounding = ROUNDING * value.abs().nan_to_num(posinf=1).clamp(min=1)
+        rounding = share * value.abs().nan_to_num(posinf=1).clamp(min=1)
         if isinstance(route, Approximation):
             error = route.error.detach().to("cpu", torch.float64).reshape(-1)
             return cls(name, "quadrature", value, error + rounding)
@@ -106,7 +108,7 @@ class Claim:
     sampling: float
     kind: str = "value"
     _settings: int = 1
-    _finest: float = float("inf")
+    _resolutions: list[float] = field(default_factory=list)  # the finest of each comparison
     _routes: list[dict[str, Any]] = field(default_factory=list)
     _groups: list[tuple[str, list[_Row]]] = field(default_factory=list)
     _refuted: list[dict[str, Any]] = field(default_factory=list)
@@ -135,26 +137,35 @@ class Claim:
         ]
         if reference.kind == "monte carlo":
             raise ClaimError(f"{self.label}: the first route must be exact, not Monte Carlo")
+        resolutions = [self._compare(reference, other) for other in others]
+        self._resolutions.append(min(resolutions))
         self._routes.append(reference.facts(None))
         rows = [_Row(reference.name, reference.shown(), "reference")]
-        for other in others:
-            resolution = self._compare(reference, other)
+        for other, resolution in zip(others, resolutions, strict=True):
             self._routes.append(other.facts(resolution))
             # what is declared, not what rounding left over: the same on every machine
-            within = resolution if other.kind == "monte carlo" else self.resolution
-            rows.append(_Row(other.name, other.shown(), f"within {within:.1g}"))
+            noticed = resolution if other.kind == "monte carlo" else self.resolution
+            rows.append(_Row(other.name, other.shown(), f"notices {noticed:.1g}"))
         self._settings = max(self._settings, reference.value.numel())
         self._groups.append((case, rows))
         self._last = values
         return self
 
-    def _compare(self, a: _Values, b: _Values) -> float:
-        """Return the resolution of comparing two routes, or raise."""
-        if a.value.shape != b.value.shape:
+    def _same_settings(self, a: _Values, b: _Values, one_for_all: bool = False) -> None:
+        alone = one_for_all and 1 in (a.value.numel(), b.value.numel())
+        if a.value.shape != b.value.shape and not alone:
             raise ClaimError(
                 f"{self.label}: {a.name} has {a.value.numel()} values, "
                 f"{b.name} has {b.value.numel()}"
             )
+
+    def _compare(self, a: _Values, b: _Values) -> float:
+        """Return the resolution of comparing two routes, or raise.
+
+        It is twice the tolerance: an error of this size, less what the routes may differ by when
+        both are right, is still more than what is tolerated.
+        """
+        self._same_settings(a, b)
         tolerance = a.tolerance + b.tolerance
         wrong = _differ(a.value, b.value, tolerance)
         if wrong.any():
@@ -165,15 +176,14 @@ class Claim:
                 f"where {tolerance[i]:.2g} is allowed"
             )
         finite = a.value.isfinite()
-        relative = (tolerance / a.value.abs().clamp(min=1))[finite]
-        resolution = relative.max().item() if finite.any() else ROUNDING
+        relative = (2 * tolerance / a.value.abs().clamp(min=1))[finite]
+        resolution = relative.max().item() if finite.any() else 2 * ROUNDING
         allowed = self.sampling if "monte carlo" in (a.kind, b.kind) else self.resolution
         if not resolution <= allowed:
             raise ClaimError(
                 f"{self.label}: too weak. {b.name} would miss an error of {resolution:.2g}; "
                 f"this claim wants {allowed:.2g}"
             )
-        self._finest = min(self._finest, resolution)
         return resolution
 
     def at_least(
@@ -186,9 +196,10 @@ class Claim:
         case : str
             Heading of these rows.
         larger, smaller : Tensor, float, Approximation or Estimate
-            The two sides, in settings where the inequality is strict. They broadcast.
+            The two sides in settings where the inequality is strict: of one shape, or one of them
+            a single number.
         equal : pair of the same
-            The two sides in settings where the claim says that they are equal; exact.
+            The two sides in settings where the claim says that they are equal.
 
         Raises
         ------
@@ -197,6 +208,7 @@ class Claim:
             the equality case differ.
         """
         left, right = _Values.of("larger side", larger), _Values.of("smaller side", smaller)
+        self._same_settings(left, right, one_for_all=True)
         gap = left.value - right.value
         tolerance = left.tolerance + right.tolerance
         if not (gap > tolerance).all():
@@ -207,15 +219,16 @@ class Claim:
             )
         a, b = (_Values.of(name, side) for name, side in zip(("left", "right"), equal, strict=True))
         equality = self._compare(a, b)
+        self._resolutions.append(equality)
         for route in (left, right):
-            self._routes.append(route.facts(tolerance.max().item()))
+            self._routes.append(route.facts(2 * tolerance.max().item()))
         for route in (a, b):
             self._routes.append(route.facts(equality) | {"name": f"equality case, {route.name}"})
         self.kind = "inequality"
         self._settings = max(self._settings, gap.numel())
         rows = [
             _Row("strict", f"smallest gap {gap.min().item():.2g}", f"in {gap.numel()} settings"),
-            _Row("equality", f"{a.shown()} = {b.shown()}", f"within {self.resolution:.1g}"),
+            _Row("equality", f"{a.shown()} = {b.shown()}", f"notices {self.resolution:.1g}"),
         ]
         self._groups.append((case, rows))
         self._last = []
@@ -244,7 +257,8 @@ class Claim:
         if wrong.value.isnan().any():
             raise ClaimError(f"{self.label}: the wrong version “{statement}” is NaN")
         if above is not None:
-            other = _Values.of("", above)
+            other = _Values.of("its bound", above)
+            self._same_settings(wrong, other, one_for_all=True)
             shortfall = other.value - wrong.value
             tolerance = wrong.tolerance + other.tolerance
             exact = wrong.kind == other.kind == "exact"
@@ -254,6 +268,7 @@ class Claim:
             raise ClaimError(f"{self.label}: refute values after a comparison, orders with above=")
         else:
             right, *others = self._last
+            self._same_settings(wrong, right, one_for_all=True)
             value_ = wrong.value.expand_as(right.value)
             rejections = {
                 route.name: _differ(value_, route.value, wrong.tolerance + route.tolerance)
@@ -296,6 +311,7 @@ class Claim:
         """
         here = _Values.of(f"line {len(self._lines) + 1}", value)
         resolution = self._compare(self._last[-1], here) if self._last else None
+        self._resolutions += [resolution] if self._last else []
         self._routes.append(here.facts(resolution))
         self._lines.append((formula, here.shown(), reason))
         self._settings = max(self._settings, here.value.numel())
@@ -318,7 +334,7 @@ class Claim:
             "kind": self.kind,
             "settings": self._settings,
             "routes": self._routes,
-            "resolution": self._finest,
+            "resolution": max(self._resolutions, default=None),
             "declared_resolution": self.resolution,
             "declared_sampling": self.sampling,
             "refuted": self._refuted,
@@ -364,7 +380,8 @@ class Claim:
         for number, (formula, value, reason) in enumerate(self._lines):
             # a bar would end the table's column
             formula, reason = (
-                text.replace(r"\|", r"\Vert ").replace("|", r"\vert ") for text in (formula, reason)
+                " ".join(text.split()).replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+                for text in (formula, reason)
             )
             rows.append(
                 f"| {'=' if number else ''} $\\displaystyle {formula}$ | {value} | {reason} |"
@@ -396,7 +413,7 @@ class Claim:
         )
 
 
-def claim(label: str, *, resolution: float = 1e-10, sampling: float = 0.05) -> Claim:
+def claim(label: str, *, resolution: float = 1e-10, sampling: float = 0.1) -> Claim:
     """Begin the check of the claim with this label.
 
     Parameters
@@ -407,8 +424,9 @@ def claim(label: str, *, resolution: float = 1e-10, sampling: float = 0.05) -> C
         The check fails as too weak if an exact route could miss an error of this size, relative to
         max(1, |value|).
     sampling : float
-        The same for Monte Carlo routes, whose tolerance is as many standard errors as keep the
-        chance of rejecting a true claim below 10⁻⁷ for each route and its whole batch.
+        The same for Monte Carlo routes. Their tolerance is as many standard errors as keep the
+        chance of rejecting a true claim below 10⁻⁷ for each route and its whole batch; an error of
+        twice that is missed as rarely.
 
     Returns
     -------
@@ -418,7 +436,7 @@ def claim(label: str, *, resolution: float = 1e-10, sampling: float = 0.05) -> C
     return Claim(label, resolution, sampling)
 
 
-def derivation(label: str, *, resolution: float = 1e-10, sampling: float = 0.05) -> Claim:
+def derivation(label: str, *, resolution: float = 1e-10, sampling: float = 0.1) -> Claim:
     """Begin the check of a derivation, line by line: like `claim`, followed by `line`."""
     return Claim(label, resolution, sampling, kind="derivation")
 

@@ -44,14 +44,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Approximation:
-    """A number with a bound on its error, as a quadrature rule returns it.
+    """A number with the size of its error, as a quadrature rule returns it.
 
     Attributes
     ----------
     value : Tensor
         The approximation, of any shape.
     error : Tensor
-        A bound on its absolute error, of the same shape.
+        How large its absolute error may be, of the same shape.
     """
 
     value: Tensor
@@ -70,10 +70,14 @@ def with_error(value: float, standard_error: float) -> str:
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch inside the block and give the caller's random state back after it.
 
-    ``torch.distributions`` draws from the global generators; this keeps that from showing.
+    ``torch.distributions`` draws from the global generators; this keeps that from showing. It
+    holds for the CPU and for the current CUDA device.
     """
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    cuda = torch.cuda.is_available()
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
         yield
 
 
@@ -89,7 +93,7 @@ def expectation(
     f : callable
         Maps samples of shape (m, batch..., event...) to values of shape (m, ...), where m varies.
     distribution : torch.distributions.Distribution
-        What X follows. Its device and dtype are those of the result.
+        What X follows; the samples lie on its device.
     n : int
         Number of samples, at least 2.
     seed : int
@@ -98,7 +102,8 @@ def expectation(
     Returns
     -------
     Estimate
-        Mean and standard error, of shape (...).
+        Mean and standard error, of shape (...) and of the dtype that f returns; truth values and
+        integers become numbers of torch's default dtype.
 
     Raises
     ------
@@ -123,6 +128,8 @@ def expectation(
                 raise ValueError(
                     f"f must give one value per sample: {m} gave shape {tuple(y.shape)}"
                 )
+            if not y.is_floating_point():  # an indicator, or a count
+                y = y.to(torch.get_default_dtype())
             y_mean = y.mean(0)
             deviation = y - y_mean
             y_squares = (deviation * deviation).sum(0)
@@ -150,7 +157,7 @@ def integrate(f: Callable[[float], Tensor], lower: float, upper: float) -> Appro
     Returns
     -------
     Approximation
-        The integrals, and one error bound for all of them: the largest that scipy reports.
+        The integrals, and scipy's estimate of the largest error among them, given to each.
 
     Raises
     ------

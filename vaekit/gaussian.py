@@ -35,7 +35,7 @@ def log_prob(x: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
 
 
 def entropy(sigma: Tensor) -> Tensor:
-    """Differential entropy of N(μ, σ²): ½ ln(2πe σ²). It does not depend on μ.
+    """Differential entropy of N(μ, σ²): ln σ + ½ ln 2πe. It does not depend on μ.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def entropy(sigma: Tensor) -> Tensor:
     Derived in `gaussian-entropy`.
     """
     require_gaussian(torch.zeros(()), sigma)
-    return 0.5 * torch.log(2 * math.pi * math.e * sigma**2)
+    return sigma.log() + 0.5 * math.log(2 * math.pi * math.e)
 
 
 def require_gaussian(mu: Tensor, sigma: Tensor) -> None:

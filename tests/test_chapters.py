@@ -1,0 +1,108 @@
+"""What every chapter owes its readers, read off the sources."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHAPTERS = sorted(ROOT.glob("chapters/[0-9][0-9]_*.md"))
+PAGES = [*CHAPTERS, *map(ROOT.joinpath, ("index.md", "chapters/notation.md", "chapters/ledger.md"))]
+PROSE = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+# labels that the course has promised
+PROMISED = {
+    "03": """kl-as-expectation kl-nonnegative kl-asymmetric kl-support kl-cross-entropy kl-mle
+    kl-gaussian kl-standard-normal kl-diagonal kl-additive kl-chain-rule kl-invariance
+    kl-monte-carlo""".split(),
+    "10": ["linear-vae-ppca", "swiss-roll-two-sample"],
+}
+
+
+def cells(path):
+    """Return the code of each cell of a chapter."""
+    found = re.findall(r"```\{code-cell\} ipython3\n(.*?)```\n", path.read_text(), re.S)
+    return [re.sub(r"\A---\n.*?\n---\n", "", cell, flags=re.S) for cell in found]
+
+
+def prose(path):
+    """Return the text without code and formulas."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.S | re.M)
+    text = re.sub(r"\$\$.*?\$\$", "", text, flags=re.S)
+    return re.sub(r"\$[^$]*\$|`[^`]*`", "", text)
+
+
+@each_chapter
+def test_code_fits_the_page(path):
+    long = [line for cell in cells(path) for line in cell.splitlines() if len(line) > 76]
+    assert not long
+
+
+@each_chapter
+def test_every_figure_is_described(path):
+    # the header of each cell that draws; the widget draws itself
+    figures = re.findall(
+        r"```\{code-cell\} ipython3\n((?:(?!```).)*?plt\.(?:subplots|figure)\((?:(?!```).)*)```",
+        path.read_text(),
+        re.S,
+    )
+    assert figures
+    for cell in figures:
+        for word in ("alt:", "caption:", "name: fig-"):
+            assert word in cell, f"no {word} in the cell that begins {cell[:200]}"
+
+
+@each_chapter
+def test_parts_of_a_chapter(path):
+    text = path.read_text()
+    for part in (
+        "What you will learn",
+        "need first",
+        "## Exercises",
+        "## Summary",
+        "## What to read",
+    ):
+        assert part in text, part
+    summary = re.search(r"^## Summary\n(.*?)^## ", text, re.S | re.M)[1]
+    assert 1 <= len(re.findall(r"^- ", summary, re.M)) <= 7
+    exercises = set(re.findall(r"\{exercise(?:-start)?\}.*\n:label: (\S+)", text))
+    solutions = set(re.findall(r"\{solution(?:-start)?\} (\S+)", text))
+    assert len(exercises) >= 4
+    assert solutions == exercises
+    assert "class: slip" in text
+
+
+@each_chapter
+def test_promised_claims_are_there(path):
+    labels = re.findall(
+        r"\{prf:(?:theorem|proposition|lemma|corollary)\}.*\n:label: (\S+)", path.read_text()
+    )
+    assert set(PROMISED.get(path.stem[:2], [])) <= set(labels)
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)
+def test_words(path):
+    banned = r"simply|obviously|trivially|easy to see|of course|clearly|needless to say"
+    american = r"\w*iz(?:e|es|ed|ing|ation)|colou?r(?<!colour)\w*|behavior\w*|cente?r(?<!centre)ed|modeling"
+    fine = {"size", "sizes", "sized", "prize", "seize", "resize"}
+    text = prose(path)
+    if path.name == "CONTRIBUTING.md":  # it names them
+        text = re.sub(r"“[^”]*”|\"[^\"]*\"", "", text)
+    assert not re.findall(rf"\b(?:{banned})\b", text, re.I)
+    assert not set(map(str.lower, re.findall(rf"\b(?:{american})\b", text, re.I))) - fine
+
+
+def test_sample_check_on_the_landing_page_is_real():
+    sample = re.search(r"```text\n(.*?)```", (ROOT / "index.md").read_text(), re.S)[1]
+    notebook = json.loads((ROOT / "chapters/03_kl_divergence.ipynb").read_text())
+    outputs = [
+        "".join(output["data"]["text/plain"])
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+        if "text/plain" in output.get("data", {})
+    ]
+    check = next(text for text in outputs if text.startswith("kl-gaussian:"))
+    assert set(sample.splitlines()) <= set(check.splitlines())

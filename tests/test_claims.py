@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from vaekit.claims import ROUNDING, ClaimError, claim, derivation
+from vaekit.claims import ClaimError, claim, derivation
 from vaekit.estimates import Approximation, Estimate, expectation
 
 

@@ -1,0 +1,78 @@
+"""The Makefile: the environment is made, mended, and refused with one sentence."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="no make")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A clone that requires nothing, in a folder with a blank in its name."""
+    folder = tmp_path / "a clone"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "requirements.txt").touch()
+    return folder
+
+
+def make(folder, *arguments):
+    return subprocess.run(["make", *arguments], cwd=folder, text=True, capture_output=True)
+
+
+def python(folder, *conditions):
+    """Write a Python that fails for code that contains one of the words."""
+    path = folder / "python"
+    cases = "".join(f"*{word}*) exit 1;; " for word in conditions)
+    path.write_text(f'#!/bin/sh\ncase "$*" in {cases}esac\nexec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    return "PYTHON=./python"
+
+
+@pytest.mark.parametrize(
+    "lacks, sentence",
+    [
+        ("version_info", "This book needs Python 3.11 or newer"),
+        ("ensurepip", "This Python cannot make an environment: install its venv module"),
+    ],
+)
+def test_a_python_that_will_not_do_gets_one_sentence(folder, lacks, sentence):
+    run = make(folder, "book", python(folder, lacks))
+    assert run.returncode != 0
+    said = [line for line in run.stderr.splitlines() if not line.startswith("make: ***")]
+    assert len(said) == 1
+    assert said[0].startswith(sentence)
+    assert not (folder / ".venv").exists()
+
+
+def test_a_missing_python_gets_that_sentence_too(folder):
+    run = make(folder, "book", "PYTHON=./nowhere")
+    assert run.returncode != 0
+    assert "This book needs Python 3.11 or newer" in run.stderr
+
+
+def test_an_environment_is_made_once_and_mended(folder):
+    ready = folder / ".venv" / "ready"
+    name = f"PYTHON={sys.executable}"
+    (folder / ".venv" / "bin").mkdir(parents=True)  # half made
+    (folder / ".venv" / "bin" / "python").write_text("half")
+    assert make(folder, ".venv/ready", name).returncode == 0
+    assert subprocess.run([folder / ".venv" / "bin" / "python", "-c", "import pip"]).returncode == 0
+    made = ready.stat().st_mtime_ns
+    assert "up to date" in make(folder, ".venv/ready", name).stdout
+    assert ready.stat().st_mtime_ns == made
+
+    (folder / ".venv" / "bin" / "python").unlink()  # its Python is gone
+    assert make(folder, ".venv/ready", name).returncode == 0
+    assert (folder / ".venv" / "bin" / "python").exists()
+
+
+def test_requirements_that_cannot_be_met_leave_nothing_that_counts_as_ready(folder):
+    (folder / "requirements.txt").write_text("./missing-package\n")
+    assert make(folder, ".venv/ready", f"PYTHON={sys.executable}").returncode != 0
+    assert not (folder / ".venv" / "ready").exists()

@@ -95,7 +95,8 @@ class Unescaped(Backend):
 
     def format_str(self, text: str) -> str:
         """Leave `text` as it is but for what Markdown would read as emphasis."""
-        return re.sub(r"([\\`*_])", r"\\\1", text)
+        text = text.replace("\\url ", "")  # pybtex does not know this command
+        return text if text.startswith("http") else re.sub(r"([\\`*_])", r"\\\1", text)
 
 
 @dataclass

@@ -375,7 +375,9 @@ def from_config(config: dict) -> VAE | Autoencoder:
         if config[key] not in choices:
             raise ValueError(f"{key} must be one of {', '.join(choices)}, got {config[key]!r}")
     kind = kinds[config["model"]]
-    activation = getattr(nn, config["activation"])
+    activation = getattr(nn, str(config["activation"]), None)
+    if activation is None:
+        raise ValueError(f"torch.nn has no activation {config['activation']!r}")
     with seeded(config["seed"]):
         encoder = mlp([*sizes[:-1], kind.latent_outputs * sizes[-1]], activation)
         model = kind(encoder, mlp(sizes[::-1], activation), likelihoods[config["likelihood"]]())

@@ -26,6 +26,7 @@ serve: book
 	$(RUN) http.server --bind 127.0.0.1 --directory _build/html 8000
 
 bench: .venv/ready
+	$(RUN) pip install --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt
 	$(RUN) benchmarks
 
 clean:

@@ -73,10 +73,11 @@ def published(url: str) -> bool:
 
 
 def code_digest(root: Path) -> str:
-    """Digest of the code that the cells of the chapters in `root` run."""
-    files = [path for path in (root / "vaekit").rglob("*") if path.suffix in (".py", ".js", ".css")]
+    """Digest of what the cells of the chapters in `root` use: vaekit, libraries, stored results."""
+    code = [path for path in (root / "vaekit").rglob("*") if path.suffix in (".py", ".js", ".css")]
+    results = (root / "chapters" / "results").glob("*.json")
     digest = hashlib.sha256()
-    for path in [root / "requirements.txt", *sorted(files)]:
+    for path in [root / "requirements.txt", *sorted(code), *sorted(results)]:
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -97,14 +97,9 @@ def settings(n: int) -> tuple[Normal, Normal, list]:
     return Normal(mu_p, sigma_p), Normal(mu_q, sigma_q), arguments
 
 
-def kl_of_page(page) -> tuple[float, float]:
-    """Both divergences of the model's present parameters, by Python."""
-    mu_p, sigma_p, mu_q, sigma_q = (
-        torch.tensor(page.evaluate(f"model.get('{name}')"), dtype=torch.float64)
-        for name in KL_NAMES
-    )
-    p, q = Normal(mu_p, sigma_p), Normal(mu_q, sigma_q)
-    return kl_gaussian(p, q).item(), kl_gaussian(q, p).item()
+def parameters(page) -> list[float]:
+    """What the handles of the page say, in the order of `KL_NAMES`."""
+    return [float(page.get_attribute(f"[data-name={name}]", "aria-valuenow")) for name in KL_NAMES]
 
 
 def shown(page) -> tuple[str, str]:
@@ -112,7 +107,10 @@ def shown(page) -> tuple[str, str]:
 
 
 def as_shown(page) -> tuple[str, str]:
-    return tuple(f"{value:.4f}" for value in kl_of_page(page))
+    """Both divergences at those parameters, by Python."""
+    mu_p, sigma_p, mu_q, sigma_q = torch.tensor(parameters(page), dtype=torch.float64)
+    p, q = Normal(mu_p, sigma_p), Normal(mu_q, sigma_q)
+    return f"{kl_gaussian(p, q):.4f}", f"{kl_gaussian(q, p):.4f}"
 
 
 def drag(page, handle, dx, dy=0):
@@ -446,3 +444,33 @@ def test_latent_plane_fits_a_phone_and_names_every_class(mount, plane):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.locator(".vk-code").all_text_contents() == [str(i % 10) for i in range(40)]
     assert "nearest test digit" in page.inner_text(".vk-nearest")
+
+
+# In the built page
+
+
+def test_kl_widget_lives_in_the_built_page(browser, built_book):
+    """From the folder, with no kernel and the network cut, as a reader opens it."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    page = context.new_page()
+    page.goto(f"{built_book.as_uri()}/chapters/03_kl_divergence.html")
+    stored = page.locator('script[type="application/vnd.jupyter.widget-state+json"]')
+    states = json.loads(stored.text_content())["state"].values()
+    scripts = [entry["state"]["_esm"] for entry in states if "_esm" in entry["state"]]
+    assert scripts == [str(KLWidget._esm)]  # not one that a cached run has kept
+
+    page.locator(".vk-widget").wait_for()
+    assert parameters(page) == [0, 1, 1, 2]
+    for name in KL_NAMES:
+        handle = page.locator(f"[data-name={name}]")
+        handle.scroll_into_view_if_needed()
+        start = parameters(page)
+        drag(page, handle, 30)
+        dragged = parameters(page)
+        assert shown(page) == as_shown(page)
+        page.keyboard.press("ArrowLeft")
+        assert start != dragged != parameters(page)
+        assert shown(page) == as_shown(page)
+    page.get_by_label("KL(q‖p)").check()
+    assert "That is KL(q‖p)" in page.inner_text(".vk-sentence")
+    context.close()

@@ -39,6 +39,7 @@ PLAIN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, double_i
 ADMONITIONS = "attention caution danger error hint important note seealso tip warning".split()
 DROPPED = "bibliography contents exercise-end ledger solution-end tableofcontents toctree".split()
 REFUSED = ("amsmath", "footnote_reference_open")
+LITERAL = "literal"
 
 # In the order in which they win: code or role, math, link.
 INLINE = re.compile(
@@ -148,19 +149,22 @@ class Translator:
                 continue
             start, end = token.map
             indent, first = re.match(r"( *)(.*)", lines[start]).groups()
-            if not re.match(r":::|```|~~~|\$\$|[(%]|\w", first) and token.type != "code_block":
-                self.refuse(line + start, f"“{first}”: begin it on a line of its own")
-            fence = token.type in ("fence", "colon_fence")
-            if fence and not re.fullmatch(r"\s*(:+|`+|~+)\s*", lines[end - 1]):
-                self.refuse(line + start, f"“{first}” is never closed")
+            if token.type in ("fence", "colon_fence"):
+                if not re.match(r":::|```|~~~", first):
+                    self.refuse(line + start, f"“{first}”: begin it on a line of its own")
+                if not re.fullmatch(r" *(:+|`+|~+) *", lines[end - 1]):
+                    self.refuse(line + start, f"“{first}” is never closed")
             chunks.append(self.inline("\n".join(lines[done:start]), line + done))
-            chunks.append("\n".join((indent + row).rstrip() for row in text.splitlines()))
+            if text is LITERAL:
+                chunks.append("\n".join(lines[start:end]))
+            else:
+                chunks.append("\n".join((indent + row).rstrip() for row in text.splitlines()))
             done = end
         chunks.append(self.inline("\n".join(lines[done:]), line + done))
         return "\n\n".join(filter(None, (chunk.strip("\n") for chunk in chunks)))
 
     def block(self, token: Token, line: int) -> str | None:
-        """Translate one block, or return None where the text may stay as it is."""
+        """Translate one block; None stands for text with roles and links, LITERAL for code."""
         match token.type:
             case "myst_target" | "myst_line_comment":
                 return ""
@@ -169,14 +173,14 @@ class Translator:
             case "dl_open":
                 self.refuse(line, "a definition list has no plain form here: write a list")
             case "code_block":
-                return "\n".join("    " + row for row in token.content.splitlines())
+                return LITERAL
             case "fence" | "colon_fence":
                 info = token.info.strip()
                 if match := re.fullmatch(r"\{([^}]*)\}\s*(.*)", info):
                     return self.directive(*match.groups(), token.content, line)
                 if token.type == "colon_fence":
                     self.refuse(line, f"“:::{info}” is no directive")
-                return fenced(info, token.content)
+                return LITERAL
         return None
 
     def directive(self, name: str, argument: str, content: str, line: int) -> str:
@@ -193,10 +197,10 @@ class Translator:
         if name == "prf:proof":
             return ended(lead(f"*{title or 'Proof'}.*", self.blocks(body, start)))
         if name.startswith("prf:") and kind in PROOF_TYPES:
-            number = "" if "nonumber" in options else self.entry(options.get("label"), line).number
+            number = self.entry(options.get("label"), line).number
             return quote(lead(head(kind, number, title), self.blocks(body, start)))
         if name in ("exercise", "exercise-start"):
-            number = "" if "nonumber" in options else self.entry(options.get("label"), line).number
+            number = self.entry(options.get("label"), line).number
             return lead(head("exercise", number, title), self.blocks(body, start))
         if name in ("solution", "solution-start"):
             of = f"Solution to {self.named(argument, line)}"
@@ -209,7 +213,7 @@ class Translator:
         if name in ADMONITIONS:
             label = "See also" if name == "seealso" else name.capitalize()
             text = self.blocks("\n\n".join(filter(None, [argument, body])), start)
-            return quote(lead(f"**{label}.**", text))
+            return details(label, text) if hidden else quote(lead(f"**{label}.**", text))
         if name in ("code", "code-block", "sourcecode"):
             if options.get("caption"):
                 self.refuse(line, "a caption of {code-block} has no plain form here")
@@ -298,12 +302,7 @@ class Translator:
             return self.beside(f"({self.entry(target, line).number})", target, line)
         if name in ("ref", "numref", "prf:ref"):
             entry = self.entry(target, line)
-            for key, value in {
-                "%s": entry.number,
-                "{number}": entry.number,
-                "{name}": entry.title,
-            }.items():
-                text = text.replace(key, value)
+            text = re.sub("%s|{number}", entry.number, text).replace("{name}", entry.title)
             return self.beside(text or self.named(target, line), target, line)
         self.refuse(line, f"the role {{{name}}} has no plain form here")
 
@@ -410,10 +409,9 @@ def head(kind: str, number: str, title: str) -> str:
 
 def lead(start: str, text: str) -> str:
     """Put `start` before the first paragraph, or on a line of its own if there is none."""
-    first = PLAIN.parse(text)[:1]
-    return (
-        f"{start} {text}" if first and first[0].type == "paragraph_open" else f"{start}\n\n{text}"
-    )
+    tokens = PLAIN.parse(text)
+    gap = " " if tokens and tokens[0].type == "paragraph_open" else "\n\n"
+    return f"{start}{gap}{text}"
 
 
 def ended(text: str) -> str:
@@ -448,7 +446,12 @@ def fenced(language: str, code: str) -> str:
 
 def columns(text: str) -> str:
     """Keep bars in a table's cell from ending it."""
-    return text.replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+
+    def named(match: re.Match) -> str:
+        bars = match[0].replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+        return bars if match["math"] else match[0]
+
+    return re.sub(r"(?<!\\)\|", r"\|", INLINE.sub(named, text))
 
 
 def raw(text: str) -> Iterator[str]:

@@ -206,6 +206,10 @@ PLAIN = {
     ),
     "tip": (":::{tip}\nTry.\n:::", "> **Tip.** Try."),
     "warning": ("```{warning} Careful.\n```", "> **Warning.** Careful."),
+    "hidden hint": (
+        ":::{hint}\n:class: dropdown\nTry.\n:::",
+        "<details>\n<summary>Hint</summary>\n\nTry.\n\n</details>",
+    ),
     "see also": (
         ":::{seealso}\n{prf:ref}`other`\n:::",
         "> **See also.** [Lemma 2.1](02_two.ipynb)",
@@ -223,8 +227,8 @@ PLAIN = {
     ),
     "image": ("```{image} a.png\n:alt: a line\n```", "![a line](a.png)"),
     "list-table": (
-        "```{list-table} Terms\n:header-rows: 1\n\n* - a\n  - $b | c$\n* - {math}`d`\n  - e\n```",
-        "**Terms**\n\n| a | $b \\vert  c$ |\n| --- | --- |\n| $d$ | e |",
+        "```{list-table} Terms\n:header-rows: 1\n\n* - a | b\n  - $b | c$\n* - {math}`d`\n  - e\n```",
+        "**Terms**\n\n| a \\| b | $b \\vert  c$ |\n| --- | --- |\n| $d$ | e |",
     ),
     "headless list-table": (
         "```{list-table}\n* - a\n  - b\n```",
@@ -236,6 +240,10 @@ PLAIN = {
     ),
     "code-block": ("```{code-block} bash\nmake book\n```", "```bash\nmake book\n```"),
     "code": ("```python\n{eq}`e`\n```\n\n`{eq}`, \\$5", "```python\n{eq}`e`\n```\n\n`{eq}`, \\$5"),
+    "code in a list": (
+        "- item\n\n      {eq}`e`\n\n  ```\n  {eq}`e`\n  ```",
+        "- item\n\n      {eq}`e`\n\n  ```\n  {eq}`e`\n  ```",
+    ),
     "in a list": (
         "- item\n\n  :::{note}\n  So.\n  :::\n\n- next",
         "- item\n\n  > **Note.** So.\n\n- next",

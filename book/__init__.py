@@ -39,7 +39,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("env-get-outdated", read_ledger_again)
     app.connect("env-before-read-docs", read_ledger_last)
     app.connect("source-read", fill_ledger)
-    app.connect("doctree-read", unique_ids)
+    app.connect("doctree-read", typeset)
     app.connect("env-updated", lambda app, env: of_build(app) and None)
     app.connect("html-page-context", page_context)
     app.connect("build-finished", copy_files)
@@ -135,8 +135,18 @@ class Proof(SphinxDirective):
         return [proof]
 
 
-def unique_ids(_app: Sphinx, doctree: nodes.document) -> None:
-    """Take off the id that sphinx-proof and sphinx-exercise give to the inside of every box."""
+def typeset(_app: Sphinx, doctree: nodes.document) -> None:
+    """Keep formulas on a line with the punctuation after them, and ids unique.
+
+    sphinx-proof and sphinx-exercise give the inside of every box the same id.
+    """
+    for formula in list(doctree.findall(nodes.math)):
+        after = formula.next_node(nodes.Text, descend=False, siblings=True)
+        if after and (mark := re.match(r"[.,;:!?)’”]+", after)):
+            group = nodes.inline(classes=["vk-together"])
+            formula.replace_self(group)
+            group += [formula, nodes.Text(mark[0])]
+            after.parent.replace(after, nodes.Text(after[mark.end() :]))
     for section in doctree.findall(nodes.section):
         section["ids"] = [i for i in section["ids"] if not i.endswith("-content")]
 

@@ -6,7 +6,8 @@ function boxWideFormulas() {
   for (const formula of document.querySelectorAll("span.math > mjx-container")) {
     formula.classList.remove("vk-wide");
     const line = formula.parentElement.closest("p, li, dd, td, th, h1, h2, h3, h4");
-    formula.classList.toggle("vk-wide", formula.offsetWidth > line.clientWidth);
+    const whole = formula.closest(".vk-together") ?? formula; // with the punctuation after it
+    formula.classList.toggle("vk-wide", whole.offsetWidth > line.clientWidth);
   }
 }
 if (window.MathJax) {

@@ -227,7 +227,8 @@ PLAIN = {
     ),
     "image": ("```{image} a.png\n:alt: a line\n```", "![a line](a.png)"),
     "list-table": (
-        "```{list-table} Terms\n:header-rows: 1\n\n* - a | b\n  - $b | c$\n* - {math}`d`\n  - e\n```",
+        "```{list-table} Terms\n:header-rows: 1\n\n"
+        "* - a | b\n  - $b | c$\n* - {math}`d`\n  - e\n```",
         "**Terms**\n\n| a \\| b | $b \\vert  c$ |\n| --- | --- |\n| $d$ | e |",
     ),
     "headless list-table": (

@@ -1,0 +1,1 @@
+"""Speed of vaekit beside other libraries, in one run: `make bench` or `python -m benchmarks`."""

@@ -1,0 +1,98 @@
+"""The command line: `python -m benchmarks [--only NAME] [--device cpu|cuda] [--quick]`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+from pathlib import Path
+
+import torch
+
+from benchmarks import evidence, expectation, training
+from benchmarks.measure import THREADS, Goal, Measurement, machine, spread
+
+HERE = Path(__file__).parent
+MEASURES = {
+    "training": training.measure,
+    "expectation": expectation.measure,
+    "log-evidence": evidence.measure,
+}
+START, END = "<!-- results -->\n", "<!-- end of results -->\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=MEASURES, help="one measurement; others stay as stored")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], help="default: the CPU, then a GPU where there is one"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="alternating runs (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does everything run?")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of results.json, README.md")
+    options = parser.parse_args(arguments)
+
+    torch.set_num_threads(THREADS)
+    devices = [options.device] if options.device else ["cpu", "cuda"]
+    file = options.out / "results.json"
+    stored = json.loads(file.read_text()) if file.exists() else {}
+    for device in devices:
+        for name, measure in MEASURES.items():
+            if options.only not in (None, name) or (device == "cuda" and name != "training"):
+                continue
+            if device == "cuda" and not torch.cuda.is_available():
+                print(f"skipped: {name} on a GPU, since torch sees none here")
+                continue
+            facts = machine(device)  # the load before the measurement adds its own
+            result: Measurement = measure(device, rounds=options.rounds, quick=options.quick)
+            result.facts = facts
+            stored[f"{name}-{device}"] = dataclasses.asdict(result)
+            print(section(stored[f"{name}-{device}"]))
+    if options.quick and options.out == HERE:
+        return  # tiny sizes say nothing about speed: they are not kept
+    file.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+    readme = HERE / "README.md"
+    before, rest = readme.read_text().split(START)
+    after = rest.split(END)[1]
+    (options.out / "README.md").write_text(before + START + table(stored) + END + after)
+
+
+def table(stored: dict[str, dict]) -> str:
+    """Return all stored measurements in Markdown, and what could not be measured."""
+    parts = [section(stored[key]) for key in sorted(stored)]
+    if "training-cuda" not in stored:
+        parts.append("Not measured: training on a GPU, for want of one.\n")
+    return "\n".join(parts)
+
+
+def section(stored: dict) -> str:
+    """Return one measurement as two tables in Markdown: speeds, then ratios and goals."""
+    facts, unit = stored["facts"], stored["unit"]
+    where = (
+        f"{facts['date']}, commit {facts['commit']}; {facts.get('gpu') or facts['processor']},"
+        f" {facts['cores']} cores, {facts['threads']} threads, load before the run"
+        f" {facts['load']:.2f}; Python {facts['python']}, torch {facts['torch']}."
+    )
+    lines = [f"### {stored['title']}", "", f"{stored['settings']}.", "", where, ""]
+    lines += [f"| | {unit}, median (min–max) |", "|---|---:|"]
+    lines += [f"| {name} | {spread(values)} |" for name, values in stored["runs"].items()]
+    lines += ["", "| | wanted | median (min–max) | |", "|---|---:|---:|---|"]
+    lines += [_goal(Goal(**goal)) for goal in stored["goals"]]
+    lines += [""] + [f"Skipped: {reason}.\n" for reason in stored["skipped"]]
+    return "\n".join(lines)
+
+
+def _goal(goal: Goal) -> str:
+    median = statistics.median(goal.measured)
+    if goal.wanted is None:
+        wanted = verdict = ""
+    else:
+        wanted = f"{'≤' if goal.at_most else '≥'} {goal.wanted:.3g}"
+        reached = median <= goal.wanted if goal.at_most else median >= goal.wanted
+        verdict = "reached" if reached else "**missed**"
+    return f"| {goal.statement} | {wanted} | {spread(goal.measured)} | {verdict} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The benchmarks run, and their page shows what was measured. No test here asserts a time."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.__main__ import END, HERE, START, table
+from benchmarks.measure import ratios, spread
+
+
+def shown(folder: Path) -> str:
+    return (folder / "README.md").read_text().split(START)[1].split(END)[0]
+
+
+def test_the_page_shows_the_stored_results():
+    assert shown(HERE) == table(json.loads((HERE / "results.json").read_text()))
+
+
+def test_ratios_are_taken_round_by_round_against_the_fastest():
+    speeds = {"ours": [10.0, 30.0], "a": [5.0, 10.0], "b": [2.0, 20.0]}
+    assert ratios(speeds, "ours", ["a", "b"]) == [2.0, 1.5]
+
+
+def test_spread_is_median_minimum_maximum():
+    assert spread([3.0, 1.0, 2.0]) == "2.00 (1.00–3.00)"
+    assert spread([12345.6]) == "12,346"
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmarks")
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--device", "cpu"]
+    subprocess.run([*command, "--rounds", "2", "--out", folder], check=True, cwd=HERE.parent)
+    return folder
+
+
+def test_a_quick_run_measures_everything(quick):
+    results = json.loads((quick / "results.json").read_text())
+    assert set(results) == {"training-cpu", "expectation-cpu", "log-evidence-cpu"}
+    for result in results.values():
+        assert result["facts"]["threads"] == 2
+        assert all(speed > 0 for runs in result["runs"].values() for speed in runs)
+        assert all(len(goal["measured"]) in (1, 2) for goal in result["goals"])
+    runs = results["training-cpu"]["runs"]
+    assert {"vaekit fit", "DataLoader loop", "matrix products alone"} <= set(runs)
+    skipped = " ".join(results["training-cpu"]["skipped"])
+    assert all(name in runs or name in skipped for name in ("pythae", "pyro-ppl"))
+
+
+def test_a_quick_run_writes_its_table(quick):
+    assert shown(quick) == table(json.loads((quick / "results.json").read_text()))
+    assert "Not measured: training on a GPU" in shown(quick)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.axes import Axes
+from torch import Tensor
 
 # Okabe & Ito's palette: told apart by colour-blind eyes, and read on white and on black.
 BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW = (
@@ -36,3 +38,22 @@ def use_style() -> None:
             "lines.linewidth": 1.8,
         }
     )
+
+
+def cloud(axes: Axes, points: Tensor, *, size: float = 2, **style) -> None:
+    """Draw points of a plane as dots, with equal scales and the axes named x₁ and x₂.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        Where to draw.
+    points : Tensor
+        Shape (n, 2), on any device.
+    size : float
+        Diameter of a dot, in points.
+    **style
+        Passed on to ``axes.plot``, for example ``color`` or ``label``.
+    """
+    x1, x2 = points.detach().cpu().T
+    axes.plot(x1, x2, ".", ms=size, mew=0, **style)
+    axes.set(aspect="equal", xlabel="x₁", ylabel="x₂")

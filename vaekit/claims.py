@@ -362,9 +362,11 @@ class Claim:
         lines = [self._head()]
         for number, (_, value, _) in enumerate(self._lines, 1):
             lines.append(f"  line {number}: {value}")
+        names = [len(row.name) for _, rows in self._groups for row in rows]
+        width = max(names, default=0)
         for case, rows in self._groups:
             lines += [f"  {case}"] if case else []
-            lines += [f"  {row.name:<22} {row.value:<24} {row.agreement}" for row in rows]
+            lines += [f"  {row.name:<{width}}  {row.value:<22} {row.agreement}" for row in rows]
         return "\n".join(lines + [f"  refuted: {text}" for text in self._refutations()])
 
     __repr__ = __str__

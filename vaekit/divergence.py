@@ -199,8 +199,9 @@ def kl_monte_carlo(
     n : int
         Number of samples.
     which : {"k1", "k2", "k3"}
-        The estimator: see `kl_estimator`. Only k1 is right whatever the supports, and k3 may
-        have an infinite variance where p is wider than q.
+        The estimator: see `kl_estimator`. Each needs p > 0 wherever q > 0: otherwise the
+        divergence is infinite, which no finite sample can show. k3 also needs q > 0 wherever
+        p > 0, and has an infinite variance where p is much wider than q (`kl-monte-carlo`).
     seed : int
         The same seed gives the same estimate.
 

@@ -37,7 +37,7 @@ MYST = create_md_parser(
 PLAIN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, double_inline=True)
 
 ADMONITIONS = "attention caution danger error hint important note seealso tip warning".split()
-DROPPED = "bibliography contents exercise-end ledger solution-end tableofcontents toctree".split()
+DROPPED = "bibliography contents exercise-end ledger tableofcontents toctree".split()
 REFUSED = ("amsmath", "footnote_reference_open")
 LITERAL = "literal"
 
@@ -112,11 +112,17 @@ class Translator:
         The page, such as "chapters/03_kl_divergence".
     cited : dict
         Keys of the works cited so far, in order (the values mean nothing).
+    solving : bool
+        Whether the text stands between {solution-start} and {solution-end}.
+    folding : bool
+        Whether the solution's text is still to be folded away: no cell was between.
     """
 
     book: Book
     docname: str
     cited: dict[str, None] = field(default_factory=dict)
+    solving: bool = False
+    folding: bool = False
 
     def translate(self, source: str, line: int = 1) -> str:
         """Return `source`, which begins at `line` of the page's file, as plain Markdown.
@@ -127,6 +133,8 @@ class Translator:
             Naming file, line and construct, if something has no plain form.
         """
         text = self.blocks(source, line)
+        if self.folding:  # a code cell follows, which cannot be inside
+            text, self.folding = f"{text}\n\n</details>", False
         for problem in raw(text):
             self.refuse(line, f"{problem} would be left raw in the notebook")
         return text
@@ -203,9 +211,15 @@ class Translator:
             number = self.entry(options.get("label"), line).number
             return lead(head("exercise", number, title), self.blocks(body, start))
         if name in ("solution", "solution-start"):
-            of = f"Solution to {self.named(argument, line)}"
-            text = self.blocks(body, start)
-            return lead(f"**{of}.**", text) if name == "solution-start" else details(of, text)
+            text = details(f"Solution to {self.named(argument, line)}", self.blocks(body, start))
+            if name == "solution":
+                return text
+            self.solving = self.folding = True
+            return text.removesuffix("</details>").rstrip()
+        if name == "solution-end":
+            end = "</details>" if self.folding else ""
+            self.solving = self.folding = False
+            return end
         if name == "dropdown" or (name == "admonition" and hidden):
             return details(title, self.blocks(body, start))
         if name == "admonition":

@@ -99,7 +99,7 @@ def compose(book: Book, docname: str) -> nbformat.NotebookNode:
             parts = sections(translator.translate(cell.source, line))
             cells += [new_markdown_cell(part) for part in parts]
             continue
-        cells.append(new_code_cell(cell.source, metadata=cell_metadata(cell)))
+        cells.append(new_code_cell(cell.source, metadata=cell_metadata(cell, translator.solving)))
         figure = cell.metadata.get("mystnb", {}).get("figure", {})
         if figure.get("caption"):
             caption = translator.caption(figure.get("name", ""), figure["caption"].strip(), line)
@@ -123,13 +123,16 @@ def sections(text: str) -> list[str]:
     return [part for part in parts if part]
 
 
-def cell_metadata(cell: nbformat.NotebookNode) -> dict:
-    """Return what other interfaces understand of a code cell's metadata."""
+def cell_metadata(cell: nbformat.NotebookNode, hide: bool) -> dict:
+    """Return what other interfaces understand of a code cell's metadata.
+
+    The source is folded away where its tags say so, or if `hide` does.
+    """
     tags = list(cell.metadata.get("tags", []))
     if CHECK.search(cell.source):
         tags.append("nbval-check-output")
     metadata = {"tags": tags} if tags else {}
-    if {"hide-input", "hide-cell", "remove-input", "remove-cell"} & set(tags):
+    if hide or {"hide-input", "hide-cell", "remove-input", "remove-cell"} & set(tags):
         metadata["jupyter"] = {"source_hidden": True}
     return metadata
 

@@ -190,7 +190,8 @@ PLAIN = {
     "exercise with cells": (
         "```{exercise-start}\n:label: x\n```\n\nDo.\n\n```{exercise-end}\n```\n\n"
         "```{solution-start} x\n```\n\nSo.\n\n```{solution-end}\n```",
-        "**Exercise 1.1.**\n\nDo.\n\n**Solution to Exercise 1.1.**\n\nSo.",
+        "**Exercise 1.1.**\n\nDo.\n\n"
+        "<details>\n<summary>Solution to Exercise 1.1</summary>\n\nSo.\n\n</details>",
     ),
     "admonition": (
         ":::{admonition} Slip: always $> 0$\n:class: slip\nNo.\n:::",
@@ -343,6 +344,49 @@ def test_written(book):
     before = (book.root / "chapters/01_one.ipynb").stat().st_mtime_ns
     assert write(book.root) == []
     assert (book.root / "chapters/01_one.ipynb").stat().st_mtime_ns == before
+
+
+def test_solution_with_cells_is_folded(tmp_path):
+    source = """\
+# 1. One
+
+```{exercise-start}
+:label: x
+```
+
+Do.
+
+```{exercise-end}
+```
+
+```{solution-start} x
+```
+
+So.
+
+```{code-cell} ipython3
+1 + 1
+```
+
+And so.
+
+```{solution-end}
+```
+
+After.
+
+```{code-cell} ipython3
+2 + 2
+```
+"""
+    cells = compose(make_book(tmp_path, source), "chapters/01_one").cells[1:]
+    text, inside, rest, after = cells
+    assert text.source.endswith(
+        "<details>\n<summary>Solution to Exercise 1.1</summary>\n\nSo.\n\n</details>"
+    )
+    assert inside.metadata == {"jupyter": {"source_hidden": True}}
+    assert rest.source == "And so.\n\nAfter."
+    assert after.metadata == {}
 
 
 def test_no_widget_is_stored():

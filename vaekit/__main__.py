@@ -125,13 +125,13 @@ def sample(args: argparse.Namespace) -> None:
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     if config["data"] == "swiss-roll":
-        axes.plot(*model.sample(args.n, seed=args.seed).T, ".", markersize=3)
+        axes.plot(*model.sample(args.n, seed=args.seed).T.numpy(), ".", markersize=3)
         axes.set_aspect("equal")
     else:
         with seeded(args.seed), torch.no_grad():
             x = model.likelihood(model.prior.sample((side**2,))).mean
         tiles = x.view(side, side, size, size).transpose(1, 2).reshape(side * size, side * size)
-        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1)
+        axes.imshow(tiles.numpy(), cmap="gray", vmin=0, vmax=1)
         axes.axis("off")
     path = args.out or args.folder / "samples.png"
     figure.savefig(path, dpi=150)

@@ -152,8 +152,10 @@ def read_idx(path: str | Path) -> np.ndarray:
     dims = content[3] if len(content) > 3 else 0
     if content[:3] != b"\0\0\x08" or not 1 <= dims <= 4:
         raise ValueError(f"{path} is no idx file of bytes: its magic number is {content[:4].hex()}")
-    shape = np.frombuffer(content, ">u4", count=dims, offset=4).astype(int)
-    body = np.frombuffer(content, np.uint8, offset=4 + 4 * dims)
+    if len(content) < 4 + 4 * dims:
+        raise ValueError(f"{path} is truncated in its header")
+    shape = np.frombuffer(content[4 : 4 + 4 * dims], ">u4").astype(int)
+    body = np.frombuffer(content[4 + 4 * dims :], np.uint8)
     if len(body) != shape.prod():
         raise ValueError(f"{path} is truncated: {len(body)} bytes in place of {shape.prod()}")
     return body.reshape(shape).copy()

@@ -1,0 +1,138 @@
+"""Evaluation: standard errors that are true, constant memory, distances by brute force."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import energy_distance
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vaekit.evaluation import active_units, elbo, iwae_bound, log_evidence, two_sample_distance
+from vaekit.models import VAE, GaussianLikelihood, digits_vae, from_config, mlp
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def toy() -> VAE:
+    return from_config({"data_dim": 3, "hidden": [8], "latent": 2, "likelihood": "gaussian"})
+
+
+def test_values_are_means_over_the_points():
+    vae, x = toy(), normal(100, 3)  # one block, so that the same seed draws the same noise
+    for estimate, values in (
+        (elbo(vae, x, seed=3), vae.elbo(x, seed=3)),
+        (iwae_bound(vae, x, 5, seed=3), vae.iwae_bound(x, 5, seed=3)),
+        (log_evidence(vae, x, 50, seed=3), vae.log_evidence(x, 50, seed=3)),
+    ):
+        assert estimate.n == 100
+        torch.testing.assert_close(estimate.value, values.detach().double().mean())
+        torch.testing.assert_close(
+            estimate.standard_error, values.detach().double().std() / math.sqrt(100)
+        )
+
+
+def test_standard_errors_are_the_spread_of_repetitions():
+    vae = toy()
+    for bound in (elbo, lambda *a, **k: iwae_bound(*a, 5, **k)):
+        repeats = [bound(vae, normal(200, 3, seed=s), seed=s) for s in range(300)]
+        spread = torch.stack([e.value for e in repeats]).std()
+        claimed = torch.stack([e.standard_error for e in repeats]).mean()
+        assert 0.85 < spread / claimed < 1.15
+
+
+def test_more_samples_of_z_shrink_the_error_of_the_elbo():
+    vae, x = toy(), normal(1, 3).expand(2000, 3)  # one point: all spread is the noise of z
+    one, four = elbo(vae, x), elbo(vae, x, samples=4)
+    assert 1.8 < one.standard_error / four.standard_error < 2.2
+
+
+def test_memory_grows_with_neither_points_nor_samples():
+    class Largest(TorchDispatchMode):
+        numel = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out._base is None:
+                self.numel = max(self.numel, out.numel())
+            return out
+
+    sizes = []
+    vae = digits_vae()
+    for points, samples in ((256, 40), (1024, 40), (256, 400)):
+        x = torch.ones(1, 64).expand(points, 64)
+        with Largest() as largest:
+            log_evidence(vae, x, samples)
+        sizes.append(largest.numel)
+    assert sizes[0] == sizes[1] == sizes[2] == 2**11 * 200  # the hidden layer of one piece
+
+
+def test_seeds_decide_and_the_global_generator_stays():
+    vae, x = toy(), normal(300, 3)
+    before = torch.random.get_rng_state()
+    assert log_evidence(vae, x, 9, seed=1).value == log_evidence(vae, x, 9, seed=1).value
+    assert log_evidence(vae, x, 9, seed=1).value != log_evidence(vae, x, 9, seed=2).value
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_active_units_are_those_that_listen():
+    vae = VAE(mlp([3, 6]), mlp([3, 3]), GaussianLikelihood())
+    with torch.no_grad():
+        vae.encoder[0].weight.zero_()
+        vae.encoder[0].weight[:3] = torch.diag(torch.tensor([1.0, 0.05, 0.3]))
+        vae.encoder[0].bias.fill_(7.0)
+    x = normal(20_000, 3)
+    count, activity = active_units(vae, x)
+    assert count == 2
+    torch.testing.assert_close(activity, torch.tensor([1.0, 0.0025, 0.09]), rtol=0.05, atol=0)
+    assert active_units(vae, x, threshold=0.001)[0] == 3
+
+
+def test_energy_distance_by_brute_force_and_by_scipy():
+    x, y = normal(30, 2), normal(30, 2, seed=1) + 0.5
+    values = []
+    for a, b in zip(x.split(10), y.split(10), strict=True):
+        between = sum((p - q).norm() for p in a for q in b) / 100
+        within = sum((p - q).norm() for t in (a, b) for p in t for q in t) / 90
+        values.append(2 * between - within)
+    ours = two_sample_distance(x, y, blocks=3)
+    torch.testing.assert_close(ours.value, torch.stack(values).mean())
+    torch.testing.assert_close(ours.standard_error, torch.stack(values).std() / 3**0.5)
+
+    u, v = normal(4000, 1), 1 + 2 * normal(4000, 1, seed=1)
+    scipy = energy_distance(u.flatten(), v.flatten()) ** 2
+    ours = two_sample_distance(u, v)
+    assert abs(ours.value - scipy) < 5 * ours.standard_error + 0.003
+
+
+def test_energy_distance_is_unbiased_and_sees_a_shift():
+    zeros = [
+        two_sample_distance(normal(400, 2, seed=s), normal(400, 2, seed=1000 + s))
+        for s in range(100)
+    ]
+    values = torch.stack([e.value for e in zeros])
+    assert abs(values.mean()) < 4 * values.std() / 10
+    claimed = torch.stack([e.standard_error for e in zeros]).mean()
+    assert 0.8 < values.std() / claimed < 1.25
+    shifted = two_sample_distance(normal(2000, 2), normal(2000, 2, seed=1) + 0.3)
+    assert shifted.value > 5 * shifted.standard_error
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda vae: elbo(vae, normal(1, 3)), "needs at least 2 data points"),
+        (lambda vae: elbo(vae, normal(9, 3), samples=0), "at least 1 sample"),
+        (lambda vae: iwae_bound(vae, normal(9, 3), 0), "at least 1 sample"),
+        (lambda vae: log_evidence(vae, normal(9, 3), 0), "at least 1 sample"),
+        (lambda vae: log_evidence(vae, normal(9, 3) / 0), "NaN or infinite"),
+        (lambda vae: elbo(vae, normal(9, 4)), "must have shape"),
+        (lambda vae: active_units(vae, normal(9, 4)), "must have shape"),
+        (lambda vae: two_sample_distance(normal(9, 3), normal(8, 3)), "two samples"),
+        (lambda vae: two_sample_distance(normal(9, 3), normal(9, 3)), "do not fill 10 blocks"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(toy())

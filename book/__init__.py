@@ -141,8 +141,8 @@ def typeset(_app: Sphinx, doctree: nodes.document) -> None:
     sphinx-proof and sphinx-exercise give the inside of every box the same id.
     """
     for formula in list(doctree.findall(nodes.math)):
-        after = formula.next_node(nodes.Text, descend=False, siblings=True)
-        if after and (mark := re.match(r"[.,;:!?)’”]+", after)):
+        after = formula.next_node(descend=False, siblings=True)
+        if isinstance(after, nodes.Text) and (mark := re.match(r"[.,;:!?)’”]+", after)):
             group = nodes.inline(classes=["vk-together"])
             formula.replace_self(group)
             group += [formula, nodes.Text(mark[0])]

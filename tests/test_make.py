@@ -1,5 +1,6 @@
 """The Makefile: the environment is made, mended, and refused with one sentence."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,9 @@ def folder(tmp_path):
 
 
 def make(folder, *arguments):
-    return subprocess.run(["make", *arguments], cwd=folder, text=True, capture_output=True)
+    # not as a part of the make that may be running the tests
+    env = {key: value for key, value in os.environ.items() if "MAKE" not in key}
+    return subprocess.run(["make", *arguments], cwd=folder, env=env, text=True, capture_output=True)
 
 
 def python(folder, *conditions):

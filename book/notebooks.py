@@ -161,12 +161,10 @@ def fill(notebook: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> No
     for count, (cell, done) in enumerate(zip(cells, ran, strict=True), 2):
         cell.execution_count = count
         alt = done.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-        cell.outputs = [clean(output, count, alt) for output in done.outputs if kept(output)]
-
-
-def kept(output: nbformat.NotebookNode) -> bool:
-    """Whether an output belongs in the notebook; progress bars and warnings do not."""
-    return output.get("name") != "stderr"
+        if "remove-output" not in cell.metadata.get("tags", []):
+            # progress bars and warnings are for the one who runs the cell
+            shown = [output for output in done.outputs if output.get("name") != "stderr"]
+            cell.outputs = [clean(output, count, alt) for output in shown]
 
 
 def clean(output: nbformat.NotebookNode, count: int, alt: str) -> nbformat.NotebookNode:

@@ -204,8 +204,10 @@ def test_bfloat16_learns_as_float32_does():
 # stopping and going on
 
 
-def test_a_continued_run_is_bit_identical(tmp_path):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_continued_run_is_bit_identical(tmp_path, precision):
     options = {"batch_size": 100, "validation": X[:100], "patience": 50, "binarize": True}
+    options["precision"] = precision
     whole = small()
     history = train(whole, epochs=7, **options)
     for epochs in (2, 3, 7):

@@ -213,7 +213,8 @@ class Autoencoder(nn.Module):
 
     def terms(self, x: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """Return ln p(x | decoder(encoder(x))), shape (B,), and a KL of zero, shape (B, K)."""
-        return self.observation.log_prob(self.decoder(self.encoder(x)), x), 0 * epsilon
+        h = self.decoder(self.encoder(x)).to(x.dtype)
+        return self.observation.log_prob(h, x), torch.zeros_like(epsilon)
 
 
 class VAE(Autoencoder):
@@ -267,11 +268,13 @@ class VAE(Autoencoder):
         Tensor, Tensor
             ln p_θ(x|z) with shape (B,); KL(q(z_k|x)‖p(z_k)) with shape (B, K), which is exact.
         """
-        mu, log_variance = self.encoder(x).chunk(2, -1)
+        # The networks may compute in bfloat16: likelihood and KL go on in the dtype of x.
+        mu, log_variance = self.encoder(x).to(x.dtype).chunk(2, -1)
         sigma = (log_variance / 2).exp()
         z = mu + sigma * epsilon
+        h = self.decoder(z).to(x.dtype)
         kl = 0.5 * (sigma**2 + mu**2 - log_variance - 1)
-        return self.observation.log_prob(self.decoder(z), x), kl
+        return self.observation.log_prob(h, x), kl
 
     def _noise(self, seed: int | torch.Generator, *shape: int) -> Tensor:
         like = next(self.parameters())

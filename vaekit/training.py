@@ -143,7 +143,7 @@ def fit(
     device : str
         "auto" is a GPU where there is one, else the CPU.
     precision : {"float32", "bfloat16"}
-        The dtype of the matrix products; parameters, likelihood and KL keep the model's dtype.
+        What the networks compute in. θ, Adam, likelihood and KL keep the model's dtype.
     objective : Objective
         β, KL warm-up and free bits.
     binarize : bool
@@ -291,7 +291,8 @@ class _Run:
         self.generator = generator(seed, device)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.theta = parameters_to_vector(self.parameters).detach()
-        self.gradient = self.theta.grad = torch.zeros_like(self.theta)
+        # What the networks compute with: θ itself, or its copy rounded to bfloat16.
+        self.working = self.theta.bfloat16() if precision == "bfloat16" else self.theta
         self.optimiser = torch.optim.Adam([self.theta], lr=lr, fused=True)
         self.optimiser.state[self.theta] = {
             "step": torch.zeros((), device=device),
@@ -301,10 +302,7 @@ class _Run:
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)
         self.best, self.best_bound, self.waited = None, None, 0
         self.history = History()
-        vector_to_parameters(self.theta, self.parameters)  # each parameter is now a view of θ
-        sizes = [p.numel() for p in self.parameters]
-        for p, part in zip(self.parameters, self.gradient.split(sizes), strict=True):
-            p.grad = part.view_as(p)
+        vector_to_parameters(self.working, self.parameters)  # each parameter is now a view of it
         graph = device.type == "cuda" and self.world == 1
         self.full_step = _graphed(self.step, self.generator) if graph else self.step
 
@@ -323,11 +321,13 @@ class _Run:
                 dist.all_reduce(mean)
             penalty = kl * (mean > self.objective.free_bits)
         loss = (beta * penalty.sum() - reconstruction.sum()) / batch
-        self.gradient.zero_()
-        loss.backward()
+        gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+        self.theta.grad = torch.cat([d.reshape(-1) for d in gradients]).to(self.theta.dtype)
         if self.world > 1:
-            dist.all_reduce(self.gradient)
+            dist.all_reduce(self.theta.grad)
         self.optimiser.step()
+        if self.working is not self.theta:
+            self.working.copy_(self.theta)
         self.totals += torch.stack([reconstruction.detach().sum(), kl.detach().sum()])
 
     def noise(self, n: int, g: torch.Generator) -> Tensor:
@@ -348,7 +348,7 @@ class _Run:
         self.totals.zero_()
         for rows, beta in zip(batches, betas, strict=True):
             step = self.full_step if len(rows) == self.batch_size else self.step
-            step(x[rows], beta)
+            step(x.index_select(0, rows), beta)
         if self.world > 1:
             dist.all_reduce(self.totals)
         reconstruction, kl = (self.totals / n).tolist()
@@ -365,10 +365,12 @@ class _Run:
     def bound(self, x: Tensor) -> float:
         """Return the mean ELBO of `x`, with the same noise at every call."""
         g = generator(self.seed, x.device)
+        vector_to_parameters(self.theta, self.parameters)
         total = 0.0
         for part in x.split(4096):
             reconstruction, kl = self.model.terms(part, self.noise(len(part), g))
             total += (reconstruction.double().sum() - kl.double().sum()).item()
+        vector_to_parameters(self.working, self.parameters)
         return total / len(x)
 
     def keep_best(self, bound: float) -> None:
@@ -395,12 +397,13 @@ class _Run:
         }
         write(path, tensors, facts)
         self.history.save(path.with_name("history.json"))
-        vector_to_parameters(self.theta, self.parameters)
+        vector_to_parameters(self.working, self.parameters)
 
     def restore(self, tensors: dict[str, Tensor], facts: dict) -> None:
         """Take up what `save` wrote."""
         self.model.load_state_dict({k: tensors[k] for k in self.model.state_dict()})
         self.theta.copy_(tensors["training.theta"])
+        self.working.copy_(self.theta)
         for name, tensor in self.optimiser.state[self.theta].items():
             tensor.copy_(tensors[f"training.{name}"])
         self.generator.set_state(tensors["training.generator"])
@@ -413,7 +416,7 @@ class _Run:
         """Leave an ordinary model: the best weights, each parameter in memory of its own."""
         vector_to_parameters(self.theta if self.best is None else self.best, self.parameters)
         for p in self.parameters:
-            p.data, p.grad = p.data.clone(), None
+            p.data = p.data.clone()
 
 
 def _graphed(step: Step, g: torch.Generator) -> Step:

@@ -125,7 +125,7 @@ class BernoulliLikelihood(nn.Module):
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         """Return x·h − Σ ln(1 + eʰ) in nats, the form without overflow (`loss-bce-logits`)."""
-        return (x * h - F.softplus(h)).sum(-1)
+        return -F.binary_cross_entropy_with_logits(h, x.expand_as(h), reduction="none").sum(-1)
 
 
 class ContinuousBernoulliLikelihood(nn.Module):

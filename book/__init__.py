@@ -97,14 +97,20 @@ def keep_outputs(start: Callable) -> Callable:
 
 
 def assign_numbers(_collector: TocTreeCollector, env: BuildEnvironment) -> list[str]:
-    """Give Sphinx the numbers of `book.numbering` and return the pages where they changed."""
-    before, env.toc_fignumbers = env.toc_fignumbers, {}
-    for entry in number(env.srcdir).values():
+    """Give Sphinx the numbers of `book.numbering`.
+
+    Every page is written again when a number or a title has changed anywhere, since any page may
+    show it. Sphinx alone would leave "Theorem 3.4" in one chapter when another has made it 3.5.
+    """
+    entries, env.toc_fignumbers = number(env.srcdir), {}
+    for entry in entries.values():
         if entry.number and entry.kind != "solution":
             kind = {"equation": "displaymath"}.get(entry.kind, entry.kind)
             of_page = env.toc_fignumbers.setdefault(entry.docname, {})
             of_page.setdefault(kind, {})[entry.anchor] = tuple(entry.number.split("."))
-    return [doc for doc, numbers in env.toc_fignumbers.items() if numbers != before.get(doc)]
+    shown = entries, {docname: title.astext() for docname, title in env.titles.items()}
+    before, env.shown = getattr(env, "shown", None), shown
+    return [] if shown == before else list(env.all_docs)
 
 
 def read_ledger_again(_app, _env, added: set, changed: set, removed: set) -> list[str]:

@@ -64,6 +64,20 @@ def test_chapters_run_again_when_vaekit_changes_and_only_then(book):
     assert len(list((book / "_build" / ".jupyter_cache").iterdir())) == 1
 
 
+def test_a_reference_follows_a_number_that_changes_on_another_page(book):
+    axiom = ":::{prf:axiom} One\n:label: one\nText.\n:::\n"
+    remark = ":::{prf:remark}\n:label: two\nText.\n:::\n"
+    (book / "index.md").write_text("# A book\n\nSee {prf:ref}`two`.\n")
+    (book / "chapters" / "02_one.md").write_text("# 2. One\n\n" + remark)
+    page_of(book)
+    index = book / "_build" / "html" / "index.html"
+    assert "Remark 2.1" in index.read_text("utf-8")
+    (book / "chapters" / "02_one.md").write_text("# 2. A title\n\n" + axiom + remark)
+    page_of(book)
+    assert "Remark 2.2" in index.read_text("utf-8")
+    assert "2. A title" in index.read_text("utf-8")
+
+
 def test_a_cell_that_fails_stops_the_build_and_is_shown(book):
     (book / "chapters" / "02_one.md").write_text(CHAPTER.replace("vaekit.ANSWER", "1 / 0"))
     run = build(book)

@@ -40,14 +40,15 @@ def setup(app: Sphinx) -> dict:
     app.connect("env-before-read-docs", read_ledger_last)
     app.connect("source-read", fill_ledger)
     app.connect("doctree-read", typeset)
-    app.connect("env-updated", lambda app, env: of_build(app) and None)
+    app.connect("env-updated", check_ledger)
     app.connect("html-page-context", page_context)
     app.connect("build-finished", copy_files)
     app.add_directive_to_domain("prf", "proof", Proof, override=True)
     app.add_css_file("vaekit.css", priority=900)
     app.add_js_file("pages.js", defer="defer")
     app.add_js_file("widgets.js", defer="defer")
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    # the ledger's page is read last
+    return {"parallel_read_safe": False, "parallel_write_safe": True}
 
 
 def configure(app: Sphinx, config: Config) -> None:
@@ -59,7 +60,7 @@ def configure(app: Sphinx, config: Config) -> None:
     caches = Path(app.outdir).parent / ".jupyter_cache"
     cache = caches / code_digest(Path(app.srcdir))
     for old in caches.glob("*"):
-        if old != cache:
+        if old != cache and old.is_dir():
             shutil.rmtree(old)
     config.nb_execution_cache_path = str(cache)
     options = config.html_theme_options
@@ -121,6 +122,11 @@ def read_ledger_again(_app, _env, added: set, changed: set, removed: set) -> lis
 def read_ledger_last(_app, _env, docnames: list[str]) -> None:
     """Read the ledger's page when the outputs of all chapters are there."""
     docnames.sort(key=lambda docname: docname == LEDGER)
+
+
+def check_ledger(app: Sphinx, _env) -> None:
+    """End the build, at each run of it, if claims and checks do not match."""
+    of_build(app)
 
 
 class Proof(SphinxDirective):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vaekit import data, models
+from vaekit import data, models, training
 from vaekit.models import (
     VAE,
     Autoencoder,
@@ -300,6 +300,21 @@ def test_graph_and_plain_steps_agree_on_a_gpu(monkeypatch, precision):
 
 
 @cuda
+def test_steps_on_a_gpu_never_wait_for_it():
+    run = training._Run(
+        small(), X, Objective(free_bits=0.1), 50, 1e-3, 0, torch.device("cuda", 0), "float32", False
+    )
+    run.epoch(0)  # the graph has been recorded
+    x, beta = run.data[:50], torch.ones((), device="cuda")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for step in (run.step, run.full_step):
+            step(x, beta)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@cuda
 def test_a_continued_run_is_bit_identical_on_a_gpu(tmp_path):
     whole = small()
     train(whole, device="cuda", epochs=6, batch_size=50)
@@ -362,8 +377,11 @@ def test_a_diverged_run_is_reported_and_its_checkpoint_stays(tmp_path):
 
 def test_an_unwritable_folder_is_refused_before_training(tmp_path):
     (tmp_path / "file").write_text("")
+    model = small()
+    before = weights(model)
     with pytest.raises(OSError, match=r"could not write .*nothing was changed"):
-        train(small(), checkpoint=tmp_path / "file" / "run")
+        train(model, checkpoint=tmp_path / "file" / "run")
+    assert torch.equal(weights(model), before)
 
 
 def test_a_run_is_not_overwritten_by_accident(tmp_path):

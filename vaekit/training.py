@@ -195,13 +195,15 @@ def fit(
     )
     if restored:
         run.restore(*restored)
-    if path and run.rank == 0:
-        run.save(path, settings)  # an unwritable folder shows now, not after an epoch
     if validation is not None:
         validation = validation.to(run.data.device)
     rows = run.history.rows
     bar = tqdm(total=epochs, initial=len(rows), disable=not progress or run.rank > 0, unit="epoch")
     try:
+        if run.world > 1:
+            dist.barrier()  # no process may still be looking for a checkpoint when one is written
+        if path and run.rank == 0:
+            run.save(path, settings)  # an unwritable folder shows now, not after an epoch
         while len(rows) < epochs and not (patience and run.waited >= patience):
             row = run.epoch(len(rows))
             if validation is not None:
@@ -293,7 +295,8 @@ class _Run:
         self.theta = parameters_to_vector(self.parameters).detach()
         # What the networks compute with: θ itself, or its copy rounded to bfloat16.
         self.working = self.theta.bfloat16() if precision == "bfloat16" else self.theta
-        self.optimiser = torch.optim.Adam([self.theta], lr=lr, fused=True)
+        gpu = device.type == "cuda"
+        self.optimiser = torch.optim.Adam([self.theta], lr=lr, fused=True, capturable=gpu)
         self.optimiser.state[self.theta] = {
             "step": torch.zeros((), device=device),
             "exp_avg": torch.zeros_like(self.theta),
@@ -303,8 +306,8 @@ class _Run:
         self.best, self.best_bound, self.waited = None, None, 0
         self.history = History()
         vector_to_parameters(self.working, self.parameters)  # each parameter is now a view of it
-        graph = device.type == "cuda" and self.world == 1
-        self.full_step = _graphed(self.step, self.generator) if graph else self.step
+        graphed = gpu and self.world == 1
+        self.full_step = _graphed(self.step, self.generator) if graphed else self.step
 
     def step(self, x: Tensor, beta: Tensor) -> None:
         """Take one step of Adam on the batch `x`; nothing here asks the device for a number."""

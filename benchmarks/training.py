@@ -156,12 +156,12 @@ def pyro(x: Tensor, epochs: int, device: str, precision: str) -> Contender:
 
     def train() -> float:
         total = 0.0
-        autocast = torch.autocast(device, DTYPES[precision], enabled=precision != "float32")
         # the checks of every distribution's arguments are for finding mistakes, not for training
-        with pyro.validation_enabled(False), autocast:
+        with pyro.validation_enabled(False):
             for _ in range(epochs):
                 for (batch,) in loader:
-                    total += svi.step(batch.to(device))
+                    with torch.autocast(device, DTYPES[precision], enabled=precision != "float32"):
+                        total += svi.step(batch.to(device))
         return total
 
     return train

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.__main__ import END, HERE, START, table
 from benchmarks.measure import ratios, spread
+from benchmarks.training import BATCH, loop, pixels, vaekit
 
 
 def shown(folder: Path) -> str:
@@ -27,6 +29,14 @@ def test_ratios_are_taken_round_by_round_against_the_fastest():
 def test_spread_is_median_minimum_maximum():
     assert spread([3.0, 1.0, 2.0]) == "2.00 (1.00–3.00)"
     assert spread([12345.6]) == "12,346"
+
+
+def test_the_loop_and_fit_train_on_the_same_objective():
+    x = pixels(20 * BATCH)
+    torch.manual_seed(0)
+    fit = [-elbo for elbo in vaekit(x, 2, "cpu", "float32")()["elbo"]]
+    tutorial = loop(x, 1, "cpu", "float32")
+    assert fit == pytest.approx([tutorial() / 20, tutorial() / 20], rel=0.02)
 
 
 @pytest.fixture(scope="module")

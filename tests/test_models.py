@@ -253,6 +253,11 @@ def test_encoder_must_give_two_numbers_for_each_latent_dimension(outputs):
         VAE(encoder, mlp([1, 4]), BernoulliLikelihood())
 
 
+def test_encoder_must_have_a_linear_layer():
+    with pytest.raises(ValueError, match="no linear layer"):
+        VAE(nn.Identity(), mlp([1, 4]), BernoulliLikelihood())
+
+
 GOOD = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
 
 
@@ -268,7 +273,7 @@ GOOD = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
         (GOOD * math.nan, ValueError, "NaN or infinite"),
         (GOOD + math.inf, ValueError, "NaN or infinite"),
         (GOOD / 2, ValueError, "outside the Bernoulli's support"),
-        (GOOD * 2, ValueError, "outside the Bernoulli's support"),
+        (GOOD * 2, ValueError, r"from 0 to 2, outside the likelihood's support \[0, 1\]"),
     ],
 )
 def test_bad_data_is_refused(x, error, message):

@@ -17,7 +17,6 @@ from vaekit.models import (
     VAE,
     Autoencoder,
     BernoulliLikelihood,
-    GaussianLikelihood,
     binarize,
     digits_vae,
     from_config,
@@ -93,9 +92,10 @@ def test_linear_vae_reaches_the_maximum_likelihood_of_ppca():
     log_det = eigenvalues[:k].log().sum() + (d - k) * variance.log()
     best = -0.5 * (d * math.log(2 * math.pi) + log_det + d)
 
-    vae = VAE(mlp([d, 2 * k]), mlp([k, d]), GaussianLikelihood(1.0, learn=True)).double()
-    for lr in (0.02, 0.002):
-        train(vae, x, epochs=60, batch_size=100, lr=lr)
+    ppca = {"data_dim": d, "hidden": [], "latent": k, "likelihood": "gaussian"}
+    vae = from_config(ppca | {"learn_variance": True}).double()
+    for lr in (0.03, 0.003):
+        train(vae, x, epochs=150, batch_size=100, lr=lr)
     w, noise = vae.decoder[0].weight, vae.observation.log_variance.exp()
     evidence = torch.distributions.MultivariateNormal(
         vae.decoder[0].bias, w @ w.T + noise * torch.eye(d, dtype=torch.float64)

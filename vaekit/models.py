@@ -84,7 +84,7 @@ class GaussianLikelihood(nn.Module):
         Whether σ² is trained with the network. It is stored as `log_variance` = ln σ².
     """
 
-    support = (-math.inf, math.inf)
+    support, binary = (-math.inf, math.inf), False
 
     def __init__(self, variance: float | Tensor = 1.0, learn: bool = False):
         super().__init__()
@@ -114,13 +114,15 @@ class BernoulliLikelihood(nn.Module):
         normalised log-likelihood (claim `loss-continuous-bernoulli`).
     """
 
+    support = (0.0, 1.0)
+
     def __init__(self, grey: bool = False):
         super().__init__()
-        self.support = (0.0, 1.0) if grey else {0.0, 1.0}
+        self.binary = not grey
 
     def forward(self, h: Tensor) -> Distribution:
         """Return p(x|h) with batch shape `h.shape[:-1]` and event shape (D,)."""
-        check = None if isinstance(self.support, set) else False
+        check = None if self.binary else False
         return Independent(Bernoulli(logits=h, validate_args=check), 1, validate_args=check)
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
@@ -131,7 +133,7 @@ class BernoulliLikelihood(nn.Module):
 class ContinuousBernoulliLikelihood(nn.Module):
     """Grey pixels in [0, 1], logits h, normalised (claim `loss-continuous-bernoulli`)."""
 
-    support = (0.0, 1.0)
+    support, binary = (0.0, 1.0), False
 
     def forward(self, h: Tensor) -> Distribution:
         """Return p(x|h) with batch shape `h.shape[:-1]` and event shape (D,)."""
@@ -169,6 +171,8 @@ class Autoencoder(nn.Module):
         self.encoder, self.decoder = encoder, decoder
         self.observation = GaussianLikelihood(0.5) if likelihood is None else likelihood
         linear = [m for m in encoder.modules() if isinstance(m, nn.Linear)]
+        if not linear:
+            raise ValueError("the encoder holds no linear layer that says what D and K are")
         self.data_dim = linear[0].in_features
         self.latent, left = divmod(linear[-1].out_features, self.latent_outputs)
         if self.latent < 1 or left:
@@ -192,19 +196,19 @@ class Autoencoder(nn.Module):
             raise ValueError(f"{name} must have shape (N, {self.data_dim}), got {tuple(x.shape)}")
         if len(x) == 0:
             raise ValueError(f"{name} is empty")
-        if not x.isfinite().all():
+        low, high = (bound.item() for bound in x.aminmax())  # NaN if any value is
+        if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"{name} holds NaN or infinite values")
-        support = (0.0, 1.0) if grey else self.observation.support
-        if isinstance(support, set):
-            if not ((x == 0) | (x == 1)).all():
-                raise ValueError(
-                    f"{name} holds values other than 0 and 1, outside the Bernoulli's support:"
-                    " binarise them, or take the continuous Bernoulli for grey pixels"
-                )
-        elif x.min() < support[0] or x.max() > support[1]:
+        least, most = (0.0, 1.0) if grey else self.observation.support
+        if low < least or high > most:
             raise ValueError(
-                f"{name} ranges from {x.min():.4g} to {x.max():.4g},"
-                f" outside the likelihood's support [{support[0]:g}, {support[1]:g}]"
+                f"{name} ranges from {low:.4g} to {high:.4g},"
+                f" outside the likelihood's support [{least:g}, {most:g}]"
+            )
+        if self.observation.binary and not grey and not torch.equal(x, x * x):
+            raise ValueError(
+                f"{name} holds values between 0 and 1, outside the Bernoulli's support:"
+                " binarise them, or take the continuous Bernoulli for grey pixels"
             )
 
     def likelihood(self, z: Tensor) -> Distribution:
@@ -223,7 +227,8 @@ class VAE(Autoencoder):
     Parameters
     ----------
     encoder : nn.Module
-        Maps x (…, D) to (…, 2K): the mean μ and the log-variance ln σ² of q_φ(z|x).
+        Maps x (…, D) to (…, 2K): the mean μ and the log-variance ln σ² of q_φ(z|x). D and 2K are
+        read off its first and its last linear layer.
     decoder : nn.Module
         Maps z (…, K) to the likelihood's parameters h (…, D).
     likelihood : nn.Module

@@ -180,7 +180,7 @@ def fit(
     if path and path.exists() and not resume:
         raise FileExistsError(f"{path} exists: pass resume to go on, or name another folder")
     settings = {
-        "data": [*data.shape, f"{data.sum(dtype=torch.float64).item():.6g}"],
+        "data": [*data.shape, f"{data.sum(dtype=torch.float64).item():.6g}" if path else None],
         "batch_size": batch_size,
         "lr": lr,
         "seed": seed,

@@ -19,6 +19,14 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*docnames(ROOT), "search", "genindex"]
 NUMBERED = ",".join(f"div.admonition.{kind}" for kind in [*PROOF_TYPES, "exercise"])
 
+UNFOLD = """() => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  for (const box of document.querySelectorAll("article .toggle-hidden")) {
+    box.querySelector("button").click();
+  }
+  return document.querySelectorAll("article .toggle-hidden").length;
+}"""
+
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_):
@@ -92,6 +100,7 @@ def test_page_is_typeset_and_fits_a_phone(name, page, base, soup):
             arg=i,
         )
     page.evaluate("document.fonts.ready")
+    assert page.evaluate(UNFOLD) == 0, "solutions open at a click"
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(50)

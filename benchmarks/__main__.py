@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     torch.set_num_threads(THREADS)
+    load = os.getloadavg()[0]  # of others: the measurements themselves add two
     devices = [options.device] if options.device else ["cpu", "cuda"]
     file = options.out / "results.json"
     stored = json.loads(file.read_text()) if file.exists() else {}
@@ -44,18 +46,20 @@ def main(arguments: list[str] | None = None) -> None:
             if device == "cuda" and not torch.cuda.is_available():
                 print(f"skipped: {name} on a GPU, since torch sees none here")
                 continue
-            facts = machine(device)  # the load before the measurement adds its own
             result: Measurement = measure(device, rounds=options.rounds, quick=options.quick)
-            result.facts = facts
+            result.facts = machine(device) | {"load": load}
             stored[f"{name}-{device}"] = dataclasses.asdict(result)
             print(section(stored[f"{name}-{device}"]))
-    if options.quick and options.out == HERE:
-        return  # tiny sizes say nothing about speed: they are not kept
-    file.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
-    readme = HERE / "README.md"
-    before, rest = readme.read_text().split(START)
+            if not (options.quick and options.out == HERE):  # tiny sizes say nothing about speed
+                write(options.out, stored)
+
+
+def write(folder: Path, stored: dict[str, dict]) -> None:
+    """Write the results, and this folder's README.md with their tables in it."""
+    (folder / "results.json").write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+    before, rest = (HERE / "README.md").read_text().split(START)
     after = rest.split(END)[1]
-    (options.out / "README.md").write_text(before + START + table(stored) + END + after)
+    (folder / "README.md").write_text(before + START + table(stored) + END + after)
 
 
 def table(stored: dict[str, dict]) -> str:

@@ -32,7 +32,7 @@ def drawing(n: int) -> Callable[[], None]:
 
 
 def measure(device: str, *, rounds: int, quick: bool) -> Measurement:
-    n = 10**6 if quick else 10**9
+    n = 10**5 if quick else 10**9
     contenders = {
         "expectation": estimate(n),
         "drawing alone": drawing(n),

@@ -14,12 +14,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.optim.adam import adam
 from tqdm.auto import tqdm
 
 from vaekit.models import Autoencoder, binarize, generator, read, replace, write
@@ -295,19 +297,41 @@ class _Run:
         self.theta = parameters_to_vector(self.parameters).detach()
         # What the networks compute with: θ itself, or its copy rounded to bfloat16.
         self.working = self.theta.bfloat16() if precision == "bfloat16" else self.theta
-        gpu = device.type == "cuda"
-        self.optimiser = torch.optim.Adam([self.theta], lr=lr, fused=True, capturable=gpu)
-        self.optimiser.state[self.theta] = {
-            "step": torch.zeros((), device=device),
+        self.adam = {
             "exp_avg": torch.zeros_like(self.theta),
             "exp_avg_sq": torch.zeros_like(self.theta),
+            "step": torch.zeros(len(self.parameters), device=device),
         }
+        gpu = device.type == "cuda"
+        # torch's Adam on views of the vectors: gathering the gradients in one would cost as much.
+        self.update = partial(
+            adam,
+            params=self.views(self.theta),
+            exp_avgs=self.views(self.adam["exp_avg"]),
+            exp_avg_sqs=self.views(self.adam["exp_avg_sq"]),
+            max_exp_avg_sqs=[],
+            state_steps=list(self.adam["step"]),
+            fused=True,
+            capturable=gpu,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=lr,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)
         self.best, self.best_bound, self.waited = None, None, 0
         self.history = History()
         vector_to_parameters(self.working, self.parameters)  # each parameter is now a view of it
         graphed = gpu and self.world == 1
         self.full_step = _graphed(self.step, self.generator) if graphed else self.step
+
+    def views(self, vector: Tensor) -> list[Tensor]:
+        """Return the parts of a vector in the shapes of the parameters."""
+        parts = vector.split([p.numel() for p in self.parameters])
+        return [v.view(p.shape) for v, p in zip(parts, self.parameters, strict=True)]
 
     def step(self, x: Tensor, beta: Tensor) -> None:
         """Take one step of Adam on the batch `x`; nothing here asks the device for a number."""
@@ -325,10 +349,13 @@ class _Run:
             penalty = kl * (mean > self.objective.free_bits)
         loss = (beta * penalty.sum() - reconstruction.sum()) / batch
         gradients = torch.autograd.grad(loss, self.parameters, materialize_grads=True)
-        self.theta.grad = torch.cat([d.reshape(-1) for d in gradients]).to(self.theta.dtype)
+        gradients = [d.to(self.theta.dtype) for d in gradients]
         if self.world > 1:
-            dist.all_reduce(self.theta.grad)
-        self.optimiser.step()
+            total = torch.cat([d.reshape(-1) for d in gradients])
+            dist.all_reduce(total)
+            gradients = self.views(total)
+        with torch.no_grad():
+            self.update(grads=gradients)
         if self.working is not self.theta:
             self.working.copy_(self.theta)
         self.totals += torch.stack([reconstruction.detach().sum(), kl.detach().sum()])
@@ -384,7 +411,7 @@ class _Run:
 
     def save(self, path: Path, settings: dict) -> None:
         """Write the model as one would use it, and all that a continued run needs."""
-        training = self.optimiser.state[self.theta] | {
+        training = self.adam | {
             "theta": self.theta,
             "best": self.theta if self.best is None else self.best,
             "generator": self.generator.get_state(),
@@ -407,7 +434,7 @@ class _Run:
         self.model.load_state_dict({k: tensors[k] for k in self.model.state_dict()})
         self.theta.copy_(tensors["training.theta"])
         self.working.copy_(self.theta)
-        for name, tensor in self.optimiser.state[self.theta].items():
+        for name, tensor in self.adam.items():
             tensor.copy_(tensors[f"training.{name}"])
         self.generator.set_state(tensors["training.generator"])
         self.best_bound, self.waited = facts["best_bound"], facts["waited"]

@@ -303,6 +303,8 @@ class _Run:
             "step": torch.zeros(len(self.parameters), device=device),
         }
         gpu = device.type == "cuda"
+        if gpu:
+            torch.cuda.set_device(device)  # streams, graphs and nccl act on the current device
         # torch's Adam on views of the vectors: gathering the gradients in one would cost as much.
         self.update = partial(
             adam,

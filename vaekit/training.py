@@ -305,7 +305,7 @@ class _Run:
         gpu = device.type == "cuda"
         if gpu:
             torch.cuda.set_device(device)  # streams, graphs and nccl act on the current device
-        # torch's Adam on views of the vectors: gathering the gradients in one would cost as much.
+        # torch's Adam, on views: gathering the gradients into one vector would cost as much as Adam.
         self.update = partial(
             adam,
             params=self.views(self.theta),

@@ -305,7 +305,7 @@ class _Run:
         gpu = device.type == "cuda"
         if gpu:
             torch.cuda.set_device(device)  # streams, graphs and nccl act on the current device
-        # torch's Adam, on views: gathering the gradients into one vector would cost as much as Adam.
+        # Adam works on views: gathering the gradients into one vector would cost as much again.
         self.update = partial(
             adam,
             params=self.views(self.theta),

@@ -38,7 +38,15 @@ def splits(name: str) -> tuple[Tensor, Tensor]:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train a model and write model.safetensors, config.json and history.json to a folder."""
+    """Train a model and write model.safetensors, config.json and history.json to a folder.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds a run and `--resume` is not given.
+    ValueError
+        If it holds another run.
+    """
     roll = args.data == "swiss-roll"
     hidden, latent = ([128, 128], 2) if roll else ([200], 10)
     x, _ = splits(args.data)
@@ -85,7 +93,13 @@ def train(args: argparse.Namespace) -> None:
 
 
 def open_run(folder: Path) -> tuple[VAE, dict]:
-    """Return the model and the configuration that `train` wrote to a folder."""
+    """Return the model and the configuration that `train` wrote to a folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no run.
+    """
     if not (folder / "config.json").exists():
         raise FileNotFoundError(f"{folder} holds no config.json: is it a folder of `train --out`?")
     return load(folder / "model.safetensors"), json.loads((folder / "config.json").read_text())

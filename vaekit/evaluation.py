@@ -112,11 +112,13 @@ def active_units(model: VAE, x: Tensor, *, threshold: float = 0.01) -> tuple[int
 
 
 def two_sample_distance(x: Tensor, y: Tensor, *, blocks: int = 10) -> Estimate:
-    """Return the squared energy distance 2 E‖X−Y‖ − E‖X−X′‖ − E‖Y−Y′‖ (Székely & Rizzo 2013).
+    """Estimate the squared energy distance 2 E‖X−Y‖ − E‖X−X′‖ − E‖Y−Y′‖ of two samples.
 
-    It is zero if and only if both samples, x (n, D) and y (n, D), come from one distribution. Each
-    block of n/`blocks` points gives an unbiased value, which may be negative; their mean and its
-    standard error are returned, in the unit of the data. The rows must be in random order.
+    The true value is zero if and only if x (n, D) and y (n, D) come from one distribution (claim
+    `swiss-roll-two-sample`; Székely & Rizzo 2013). Each block of n/`blocks` points gives an
+    unbiased value, which may be negative. Their mean and its standard error are returned, in the
+    unit of the data; with few blocks the standard error itself is rough. The rows must be in random
+    order.
 
     Raises
     ------

@@ -112,7 +112,7 @@ def active_units(model: VAE, x: Tensor, *, threshold: float = 0.01) -> tuple[int
 
 
 def two_sample_distance(x: Tensor, y: Tensor, *, blocks: int = 10) -> Estimate:
-    """Estimate the squared energy distance 2 E‖X−Y‖ − E‖X−X′‖ − E‖Y−Y′‖ of two samples.
+    """Return an estimate of the squared energy distance 2 E‖X−Y‖ − E‖X−X′‖ − E‖Y−Y′‖.
 
     The true value is zero if and only if x (n, D) and y (n, D) come from one distribution (claim
     `swiss-roll-two-sample`; Székely & Rizzo 2013). Each block of n/`blocks` points gives an

@@ -39,24 +39,26 @@ MIME_TYPES = (
 CHECK = re.compile(r"(?<![\w.])(?:claim|derivation)\(")
 
 INSTALL = """\
-# The course's package vaekit: installed only where it is missing; torch and numpy stay as they are.
+# Installs the course's package where it is missing; torch and numpy stay.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("vaekit") is None:
     source = "git+{url}"
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-qq", source])
+    pip = [sys.executable, "-m", "pip"]
+    subprocess.check_call([*pip, "install", "-qq", source])
     importlib.invalidate_caches()
 """
 NOWHERE = """\
-# The course's package vaekit must be there already: this copy does not say where to get it.
+# This copy does not say where to get the course's package, vaekit.
 import importlib.util
 
 if importlib.util.find_spec("vaekit") is None:
     raise ModuleNotFoundError(
-        "vaekit is missing and this notebook does not know where to get it: in a copy of the "
-        "course set repository.url in _config.yml to a repository of it and run `make notebooks`."
+        "vaekit is missing and this notebook does not know where to get "
+        "it: in a copy of the course set repository.url in _config.yml "
+        "to a repository of it and run `make notebooks`."
     )
 """
 

@@ -8,7 +8,8 @@ from scipy.stats import energy_distance
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaekit.evaluation import active_units, elbo, iwae_bound, log_evidence, two_sample_distance
-from vaekit.models import VAE, GaussianLikelihood, digits_vae, from_config, mlp
+from vaekit.likelihoods import GaussianLikelihood
+from vaekit.models import VAE, digits_vae, from_config, mlp
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

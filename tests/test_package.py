@@ -18,7 +18,8 @@ SOURCES = sorted((ROOT / "vaekit").rglob("*.py"))
 ORDER = [
     *("__version__", "estimates", "claims"),
     *("gaussian", "divergence", "bayes", "mixture", "bounds", "gradients"),
-    *("models", "training", "evaluation", "data", "plotting", "widgets", "__main__"),
+    *("likelihoods", "storage", "models", "training", "evaluation"),
+    *("data", "plotting", "widgets", "__main__"),
 ]
 # What the mathematics must not drag in: pictures, widgets, data.
 HEAVY = {"matplotlib", "anywidget", "ipywidgets", "IPython", "sklearn", "pooch"}

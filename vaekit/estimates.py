@@ -211,6 +211,13 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def generator(seed: int | torch.Generator, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator on `device` seeded with `seed`; a generator is returned as it is."""
+    if isinstance(seed, torch.Generator):
+        return seed
+    return torch.Generator(device).manual_seed(seed)
+
+
 def expectation(
     f: Callable[[Tensor], Tensor], distribution: Distribution, n: int, *, seed: int = 0
 ) -> Estimate:

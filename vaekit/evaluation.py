@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vaekit.estimates import Estimate
-from vaekit.models import VAE, generator
+from vaekit.estimates import Estimate, generator
+from vaekit.models import VAE
 
 __all__ = ["active_units", "elbo", "iwae_bound", "log_evidence", "two_sample_distance"]
 
@@ -30,7 +30,7 @@ def _over_points(
     progress: bool = False,
 ) -> Estimate:
     """Average `bound` over the points of `x`, some at a time."""
-    model.check(x)
+    model.validate(x)
     if samples < 1:
         raise ValueError(f"at least 1 sample is needed, got {samples}")
     if len(x) < 2:
@@ -104,7 +104,7 @@ def active_units(model: VAE, x: Tensor, *, threshold: float = 0.01) -> tuple[int
     int, Tensor
         The number of active units and the activity, shape (K,).
     """
-    model.check(x)
+    model.validate(x)
     device = next(model.parameters()).device
     mu = torch.cat([model.encode(block.to(device))[0] for block in x.split(4096)])
     activity = mu.var(0)

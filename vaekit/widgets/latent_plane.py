@@ -12,7 +12,8 @@ import torch
 import traitlets
 from torch import Tensor, nn
 
-from vaekit.models import VAE, BernoulliLikelihood
+from vaekit.likelihoods import BernoulliLikelihood
+from vaekit.models import VAE
 
 _HERE = Path(__file__).parent
 _MOST_PARAMETERS = 28_000  # 150 kB of base64 float32: what a page can carry without weighing on it
@@ -114,8 +115,8 @@ class LatentPlane(anywidget.AnyWidget):
         ValueError
             If the likelihood is another, or the decoder no plain ReLU network from two dimensions.
         """
-        if not isinstance(vae.observation, BernoulliLikelihood):
-            raise ValueError(f"needs Bernoulli pixels, got {type(vae.observation).__name__}")
+        if not isinstance(vae.likelihood, BernoulliLikelihood):
+            raise ValueError(f"needs Bernoulli pixels, got {type(vae.likelihood).__name__}")
         kinds = [nn.Linear if i % 2 == 0 else nn.ReLU for i in range(len(vae.decoder))]
         if [type(layer) for layer in vae.decoder] != kinds or kinds[-1] is not nn.Linear:
             raise ValueError("the decoder must alternate Linear and ReLU, and end with Linear")

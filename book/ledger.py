@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
 from book.numbering import CLAIMS, chapter_number, docnames, number
@@ -96,17 +97,34 @@ def of_build(app: Sphinx) -> list[dict]:
         raise ExtensionError(str(error)) from None
 
 
-def write_ledger(app: Sphinx) -> None:
-    """Write the ledger as ``ledger.json`` beside the pages."""
-    text = json.dumps(of_build(app), indent=1, ensure_ascii=False, allow_nan=False)
-    (Path(app.outdir) / "ledger.json").write_text(text + "\n", encoding="utf-8")
+def read_again(_app, env: BuildEnvironment, *_) -> set[str]:
+    """Read the ledger's page in every build, since any chapter may have changed it."""
+    return {LEDGER} & env.found_docs
 
 
-def fill_ledger(app: Sphinx, docname: str, source: list[str]) -> None:
+def read_last(_app, _env, docnames: list[str]) -> None:
+    """Read the ledger's page when the outputs of all chapters are there."""
+    docnames.sort(key=lambda docname: docname == LEDGER)
+
+
+def check(app: Sphinx, _env) -> None:
+    """End the build, at each run of it, if claims and checks do not match."""
+    of_build(app)
+
+
+def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Put the tables where the source of the ledger's page says ``{ledger}``."""
     if docname == LEDGER:
         titles = {doc: title.astext() for doc, title in app.env.titles.items()}
         source[0] = source[0].replace("{ledger}", tables(of_build(app), titles))
+
+
+def write(app: Sphinx, exception: Exception | None) -> None:
+    """Write the ledger as ``ledger.json`` beside the pages."""
+    if exception or app.builder.format != "html":
+        return
+    text = json.dumps(of_build(app), indent=1, ensure_ascii=False, allow_nan=False)
+    (Path(app.outdir) / "ledger.json").write_text(text + "\n", encoding="utf-8")
 
 
 def tables(rows: list[dict], titles: dict[str, str]) -> str:

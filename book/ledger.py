@@ -19,6 +19,7 @@ from sphinx.errors import ExtensionError
 from book.numbering import CLAIMS, chapter_number, docnames, number
 
 LEDGER = "chapters/ledger"
+SEEDS = Path("chapters", "results", "seeds.json")  # what `make seeds` stored
 
 
 def checks(notebook: Path) -> Iterator[dict]:
@@ -43,7 +44,8 @@ def ledger(root: Path, executed: Path) -> list[dict]:
     -------
     list of dict
         One for each claim, in reading order: its ``label``, ``number``, ``title``, ``statement``
-        (theorem, …), ``chapter`` and ``url``, and the facts of its check.
+        (theorem, …), ``chapter`` and ``url``, and the facts of its check; ``seeds`` says how often
+        the check was run with other seeds, and how often it gave an alarm, where that is stored.
 
     Raises
     ------
@@ -52,6 +54,11 @@ def ledger(root: Path, executed: Path) -> list[dict]:
         that has not passed, and check that refutes nothing.
     """
     claims = {label: e for label, e in number(root).items() if e.kind in CLAIMS}
+    stored = json.loads((root / SEEDS).read_text("utf-8")) if (root / SEEDS).exists() else {}
+    seeds = {
+        label: {"count": tried["runs"], "alarms": tried["alarms"]}
+        for label, tried in stored.get("claims", {}).items()
+    }
     rows, problems = [], []
     for docname in docnames(root):
         notebook = executed / f"{docname}.ipynb"
@@ -82,6 +89,7 @@ def ledger(root: Path, executed: Path) -> list[dict]:
                     "chapter": chapter_number(docname),
                     "url": f"{docname}.html#{entry.anchor}",
                     **facts,
+                    "seeds": seeds.get(label, facts["seeds"]),
                 }
             )
     if problems:
@@ -141,25 +149,49 @@ def tables(rows: list[dict], titles: dict[str, str]) -> str:
 
 
 def _cells(row: dict) -> tuple[str, ...]:
-    settings = f"; {row['settings']} settings" if row["settings"] > 1 else ""
     return (
         f"{{prf:ref}}`{row['label']}` {row['title']}",
-        ", ".join(_plain(route) for route in _routes(row)) + settings,
-        power_of_ten(row["resolution"]),
+        "; ".join([", ".join(map(_plain, _routes(row))), *_tried(row)]),
+        noticed(row),
         "; ".join(_plain(version["statement"]) for version in row["refuted"]),
     )
 
 
 def _routes(row: dict) -> list[str]:
-    """Name the routes once each; the lines of a derivation and the sides of an inequality count."""
-    names = list(dict.fromkeys(route["name"] for route in row["routes"]))
-    lines = [name for name in names if name.startswith("line ")]
-    sides = [name for name in names if name.endswith(" side") or name.startswith("equality case")]
-    return (
-        [name for name in names if name not in lines + sides]
-        + ([f"{len(lines)} lines of the derivation"] if lines else [])
-        + (["a strict case", "a case of equality"] if sides else [])
-    )
+    """Name, once each, what was compared: routes, the sides of inequalities, and lines."""
+    found = []
+    for group in row["groups"]:
+        names = {route["role"]: [] for route in group["routes"]}
+        for route in group["routes"]:
+            names[route["role"]].append(route["name"])
+        if group["kind"] == "derivation":
+            found.append(f"{len(group['routes'])} lines of the derivation")
+        elif group["kind"] == "inequality":
+            signs = (("larger", "≥"), ("smaller", ""), ("left", "="), ("right", ""))
+            found.append(
+                " ".join(f"{', '.join(names[r])} {sign}" for r, sign in signs if r in names)
+            )
+        else:
+            found += [name for role in names.values() for name in role]
+    return list(dict.fromkeys(name.strip() for name in found))
+
+
+def _tried(row: dict) -> list[str]:
+    settings = [f"{row['settings']} settings"] if row["settings"] > 1 else []
+    if not row["seeds"]:
+        return settings
+    count, alarms = row["seeds"]["count"], row["seeds"]["alarms"]
+    said = {0: "no alarm", 1: "1 alarm"}.get(alarms, f"{alarms} alarms")
+    return [*settings, f"{count} other seeds: {said}"]
+
+
+def noticed(row: dict) -> str:
+    """Say in words how small an error a check would have noticed."""
+    exact, sampled = row["resolution"], row["sampling"]
+    words = [f"an error of {short(exact)}"] if exact is not None else []
+    if sampled is not None:
+        words.append(f"by sampling {'' if words else 'an error of '}{short(sampled)}")
+    return "; ".join(words) or "the wrong order"
 
 
 def _plain(text: str) -> str:
@@ -167,7 +199,9 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+.!|<>$~-])", r"\\\1", text)
 
 
-def power_of_ten(x: float) -> str:
-    """Write a positive number to one digit: 2.3e-13 as 2·10⁻¹³."""
+def short(x: float) -> str:
+    """Write a positive number to one digit: 0.05, and 2.3e-13 as 2·10⁻¹³."""
     digit, _, exponent = f"{x:.0e}".partition("e")
+    if -4 < int(exponent) < 2:
+        return f"{x:.1g}"
     return f"{digit}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"

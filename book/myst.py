@@ -16,9 +16,8 @@ from myst_parser.parsers.mdit import create_md_parser
 
 PARSER = create_md_parser(
     MdParserConfig(
-        # amsmath is switched on so that notebooks can refuse it
+        # those of _config.yml, and amsmath so that notebooks can refuse it
         enable_extensions={"amsmath", "colon_fence", "deflist", "dollarmath"},
-        dmath_double_inline=True,
     ),
     RendererHTML,
 )

@@ -81,9 +81,7 @@ def uses(chapter: Path, root: Path) -> list[Path]:
     root : Path
         The folder of ``_toc.yml``, of ``vaekit`` and of the stored results.
     """
-    cells = directives(chapter.read_text("utf-8"), "code-cell")
-    plain = TransformerManager().transform_cell  # magics are no Python
-    code = ast.parse("\n".join(plain(cell.body) for cell in cells))
+    code = code_of(chapter.read_text("utf-8"))
     files = {root / "requirements.txt", *named(code, root / RESULTS)}
     modules = list(imported(code, root))
     for path in modules:  # it grows
@@ -94,6 +92,12 @@ def uses(chapter: Path, root: Path) -> list[Path]:
             files.update(named(tree, path.parent))
             modules += imported(tree, root, package)
     return sorted(path for path in files if path.is_file())
+
+
+def code_of(text: str) -> ast.Module:
+    """Return the code of all cells of a chapter."""
+    plain = TransformerManager().transform_cell  # magics are no Python
+    return ast.parse("\n".join(plain(cell.body) for cell in directives(text, "code-cell")))
 
 
 def imported(code: ast.AST, root: Path, package: str = "") -> Iterator[Path]:

@@ -35,7 +35,7 @@ def loop(n: int, samples: int) -> Callable[[], Tensor]:
         for image in x:
             q = model.posterior(image)
             z = q.sample((samples,))
-            log_w = model.likelihood(z).log_prob(image) + model.prior.log_prob(z) - q.log_prob(z)
+            log_w = model.decode(z).log_prob(image) + model.prior.log_prob(z) - q.log_prob(z)
             values.append(log_w.logsumexp(0) - math.log(samples))
         return torch.stack(values).mean()
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vaekit.models import VAE, generator, replace
+from vaekit.estimates import generator
+from vaekit.models import VAE
+from vaekit.storage import write_bytes
 
 RESULTS = Path(__file__).parent.parent / "chapters" / "results"
 
@@ -66,4 +68,4 @@ def machine() -> dict:
 def store(name: str, facts: dict) -> None:
     """Write `facts` to `name` in the folder of results, floats to six digits."""
     rounded = json.loads(json.dumps(facts), parse_float=lambda text: float(f"{float(text):.6g}"))
-    replace(RESULTS / name, (json.dumps(rounded, indent=1) + "\n").encode())
+    write_bytes(RESULTS / name, (json.dumps(rounded, indent=1) + "\n").encode())

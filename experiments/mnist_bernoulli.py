@@ -42,7 +42,7 @@ def pictures(vae: VAE, x: Tensor, labels: Tensor) -> dict[str, Image.Image]:
     """
 
     def probabilities(z: Tensor) -> Tensor:
-        return vae.likelihood(z).base_dist.probs
+        return vae.decode(z).base_dist.probs
 
     first_two = torch.cat([(labels == digit).nonzero()[:2, 0] for digit in range(10)])
     a, b = (x[labels == digit][0] for digit in (4, 9))

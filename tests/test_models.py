@@ -10,19 +10,14 @@ from scipy.integrate import quad
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from vaekit import models
+from vaekit import likelihoods, models, storage
 from vaekit.divergence import kl_diagonal, kl_standard_normal
-from vaekit.models import (
-    VAE,
-    Autoencoder,
+from vaekit.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
     GaussianLikelihood,
-    digits_vae,
-    from_config,
-    mlp,
-    swiss_roll_vae,
 )
+from vaekit.models import VAE, Autoencoder, digits_vae, from_config, mlp, swiss_roll_vae
 
 
 def double(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -44,7 +39,7 @@ def linear_gaussian(widen: float = 1.0) -> tuple[VAE, MultivariateNormal]:
     precision = 1 + (w**2).sum(0) / variance
     vae = VAE(mlp([d, 2 * k]), mlp([k, d]), GaussianLikelihood(variance)).double()
     with torch.no_grad():
-        vae.observation.log_variance.fill_(math.log(variance))
+        vae.likelihood.log_variance.fill_(math.log(variance))
         vae.decoder[0].weight.copy_(w)
         vae.decoder[0].bias.copy_(b)
         mean = w.T / variance / precision[:, None]
@@ -99,16 +94,25 @@ def test_kl_term_is_the_divergence_from_the_prior():
     close(kl.sum(-1), kl_divergence(vae.posterior(x), vae.prior))
 
 
+def test_the_training_step_computes_with_the_formulas_that_are_proved(monkeypatch):
+    vae, x = digits_vae(), torch.ones(4, 64)
+    monkeypatch.setattr(models, "kl_term", lambda mu, log_variance: 0 * mu + 7)
+    assert vae.terms(x, torch.zeros(4, 10))[1].eq(7).all()
+    gaussian = GaussianLikelihood(0.3)
+    monkeypatch.setattr(likelihoods, "log_density", lambda x, mu, log_variance: 0 * mu + 7)
+    assert gaussian.log_prob(x, x).eq(7 * 64).all()
+
+
 def test_elbo_is_the_sum_of_densities_written_out():
     vae = digits_vae().double()
     x = (double(6, 64) > 0).double()
     epsilon = double(1, 6, 10, seed=3)
     q = vae.posterior(x)
     z = q.base_dist.mean + q.base_dist.stddev * epsilon
-    log_joint = vae.prior.log_prob(z) + vae.likelihood(z).log_prob(x)
+    log_joint = vae.prior.log_prob(z) + vae.decode(z).log_prob(x)
     close(vae.log_weights(x, *vae.encode(x), epsilon), log_joint - q.log_prob(z))
     reconstruction, _ = vae.terms(x, epsilon[0])
-    close(reconstruction, vae.likelihood(z[0]).log_prob(x))
+    close(reconstruction, vae.decode(z[0]).log_prob(x))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +177,7 @@ def test_distributions_have_the_right_shapes():
     assert (vae.data_dim, vae.latent) == (6, 2)
     assert vae.prior.event_shape == (2,) and vae.prior.batch_shape == ()
     assert vae.posterior(torch.zeros(3, 6)).batch_shape == (3,)
-    p = vae.likelihood(torch.zeros(4, 3, 2))
+    p = vae.decode(torch.zeros(4, 3, 2))
     assert (p.batch_shape, p.event_shape) == ((4, 3), (6,))
     assert vae.iwae_bound(torch.zeros(3, 6), 5).shape == vae.elbo(torch.zeros(3, 6)).shape == (3,)
     assert vae.sample(9).shape == (9, 6)
@@ -278,18 +282,18 @@ GOOD = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
 )
 def test_bad_data_is_refused(x, error, message):
     vae = VAE(mlp([2, 4]), mlp([2, 2]), BernoulliLikelihood())
-    vae.check(GOOD)
+    vae.validate(GOOD)
     with pytest.raises(error, match=message):
-        vae.check(x)
+        vae.validate(x)
 
 
 def test_grey_pixels_are_for_those_who_ask():
     for likelihood in (ContinuousBernoulliLikelihood(), BernoulliLikelihood(grey=True)):
         vae = VAE(mlp([2, 4]), mlp([2, 2]), likelihood)
-        vae.check(GOOD / 2)
+        vae.validate(GOOD / 2)
         assert vae.elbo(GOOD / 2).isfinite().all()
         with pytest.raises(ValueError, match=r"from 0 to 255, outside .* \[0, 1\]"):
-            vae.check(GOOD * 255)
+            vae.validate(GOOD * 255)
 
 
 # the file
@@ -299,7 +303,7 @@ def test_grey_pixels_are_for_those_who_ask():
 def stored(tmp_path):
     model = digits_vae()
     path = tmp_path / "run" / "model.safetensors"
-    models.write(path, model.state_dict(), {"config": model.config})
+    storage.write(path, model.state_dict(), {"config": model.config})
     return model, path
 
 
@@ -338,14 +342,14 @@ def test_a_file_of_others_is_refused(tmp_path):
     path = tmp_path / "x.safetensors"
     safetensors.torch.save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="no vaekit checkpoint"):
-        models.read(path)
+        storage.read(path)
     with pytest.raises(FileNotFoundError):
-        models.read(tmp_path / "absent")
+        storage.read(tmp_path / "absent")
 
 
 def test_a_model_built_by_hand_says_so(tmp_path):
     vae = VAE(mlp([2, 4]), mlp([2, 2]), BernoulliLikelihood())
-    models.write(tmp_path / "m", vae.state_dict(), {"config": vae.config})
+    storage.write(tmp_path / "m", vae.state_dict(), {"config": vae.config})
     with pytest.raises(ValueError, match="built by hand"):
         models.load(tmp_path / "m")
 
@@ -360,6 +364,6 @@ def test_a_full_disk_leaves_the_old_file(stored, monkeypatch, call):
 
     monkeypatch.setattr(os, call, full)
     with pytest.raises(OSError, match=r"could not write .*No space left on device.*nothing was"):
-        models.write(path, {"a": torch.zeros(10)}, {})
+        storage.write(path, {"a": torch.zeros(10)}, {})
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["model.safetensors"]

@@ -35,8 +35,12 @@ EDITS = {
     ),
     "σ for σ²": ("divergence", "(p.variance + ", "(p.stddev + "),
     "σ for σ² in the prior": ("divergence", "/ (2 * q.variance)", "/ (2 * q.stddev)"),
-    "σ for σ² in kl_standard_normal": ("divergence", "(sigma**2 + mu**2", "(sigma + mu**2"),
-    "σ for σ² in log_prob": ("gaussian", "/ (2 * sigma**2)", "/ (2 * sigma)"),
+    "σ for σ² in kl_standard_normal": (
+        "divergence",
+        "(log_variance.exp() + mu**2",
+        "((log_variance / 2).exp() + mu**2",
+    ),
+    "σ for σ² in log_prob": ("gaussian", "(-log_variance).exp()", "(-log_variance / 2).exp()"),
     "mean for sum": (
         "divergence",
         "kl_standard_normal(mu, sigma).sum(-1)",

@@ -12,17 +12,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vaekit import data, models, training
-from vaekit.models import (
-    VAE,
-    Autoencoder,
-    BernoulliLikelihood,
-    binarize,
-    digits_vae,
-    from_config,
-    mlp,
-    swiss_roll_vae,
-)
+from vaekit import data, models, storage, training
+from vaekit.likelihoods import BernoulliLikelihood, binarize
+from vaekit.models import VAE, Autoencoder, digits_vae, from_config, mlp, swiss_roll_vae
 from vaekit.training import History, Objective, fit
 
 X = binarize(data.digits().train)[:500]
@@ -62,7 +54,7 @@ def test_fit_is_a_plain_loop(objective):
             beta = objective.beta * min(1.0, step / (3 * objective.warmup or 1))
             epsilon = torch.randn(len(rows), 3, generator=g, dtype=torch.float64)
             q = plain.posterior(x[rows]).base_dist
-            likelihood = plain.likelihood(q.mean + q.stddev * epsilon)
+            likelihood = plain.decode(q.mean + q.stddev * epsilon)
             reconstruction = likelihood.log_prob(x[rows]).mean()
             kl = 0.5 * (q.variance + q.mean**2 - q.variance.log() - 1)
             loss = beta * kl.mean(0).clamp(min=objective.free_bits).sum() - reconstruction
@@ -96,7 +88,7 @@ def test_linear_vae_reaches_the_maximum_likelihood_of_ppca():
     vae = from_config(ppca | {"learn_variance": True}).double()
     for lr in (0.03, 0.003):
         train(vae, x, epochs=150, batch_size=100, lr=lr)
-    w, noise = vae.decoder[0].weight, vae.observation.log_variance.exp()
+    w, noise = vae.decoder[0].weight, vae.likelihood.log_variance.exp()
     evidence = torch.distributions.MultivariateNormal(
         vae.decoder[0].bias, w @ w.T + noise * torch.eye(d, dtype=torch.float64)
     )
@@ -116,9 +108,9 @@ def test_seeds_decide_and_the_global_generator_stays():
 
 def test_frozen_parameters_stay_and_the_model_is_left_ordinary():
     model = swiss_roll_vae(hidden=[8])
-    before = model.observation.log_variance.clone()
+    before = model.likelihood.log_variance.clone()
     train(model, data.swiss_roll(200))
-    assert torch.equal(model.observation.log_variance, before)
+    assert torch.equal(model.likelihood.log_variance, before)
     storages = {p.untyped_storage().data_ptr() for p in model.parameters()}
     assert len(storages) == len(list(model.parameters()))
     assert all(p.grad is None for p in model.parameters())
@@ -245,11 +237,11 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(tmp_path):
             run.send_signal(signal.SIGKILL)
         code = run.wait()
         killed += code == -signal.SIGKILL
-        models.read(path)  # whole at every moment
+        storage.read(path)  # whole at every moment
         if code == 0:
             break
     assert killed >= 1 and code == 0
-    tensors, facts = models.read(path)
+    tensors, facts = storage.read(path)
     assert len(facts["history"]) == 60
     for name, tensor in whole.state_dict().items():
         assert tensors[name].numpy().tobytes() == tensor.numpy().tobytes(), name

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from vaekit import __version__, data, evaluation
 from vaekit.estimates import seeded
-from vaekit.models import VAE, binarize, from_config, load, replace
+from vaekit.likelihoods import binarize
+from vaekit.models import VAE, from_config, load
+from vaekit.storage import write_bytes
 from vaekit.training import Objective, choose_device, fit
 
 ROLL = {
@@ -77,7 +79,8 @@ def train(args: argparse.Namespace) -> None:
                 raise ValueError(f"{path} is of another run: its {part} setting is {before[part]}")
     if int(os.environ.get("RANK", 0)) == 0:
         versions = {"vaekit": __version__, "torch": torch.__version__}
-        replace(path, json.dumps(config | {"epochs": args.epochs} | versions, indent=1).encode())
+        facts = config | {"epochs": args.epochs} | versions
+        write_bytes(path, json.dumps(facts, indent=1).encode())
     history = fit(
         model,
         x,
@@ -143,7 +146,7 @@ def sample(args: argparse.Namespace) -> None:
         axes.set_aspect("equal")
     else:
         with seeded(args.seed), torch.no_grad():
-            x = model.likelihood(model.prior.sample((side**2,))).mean
+            x = model.decode(model.prior.sample((side**2,))).mean
         tiles = x.view(side, side, size, size).transpose(1, 2).reshape(side * size, side * size)
         axes.imshow(tiles.numpy(), cmap="gray", vmin=0, vmax=1)
         axes.axis("off")

@@ -4,19 +4,20 @@ A check compares independent routes to the same number, says how small an error 
 caught, and shows that it tells the wrong versions from the right one::
 
     claim("kl-gaussian").agree(
-        closed_form=kl_gaussian(p, q),  # exact, to rounding
-        quadrature=kl_quadrature(p, q),  # an Approximation: exact to its own error bound
+        formula=formula,  # the theorem in its own symbols: exact, to rounding
+        integral=kl_quadrature(p, q),  # an Approximation: exact to its own error bound
         monte_carlo=kl_monte_carlo(p, q, n),  # an Estimate: to some standard errors
-    ).refute("½ around the log ratio too", wrong(p, q))
+    ).refute({"σ where σ² belongs": wrong, "without the −½": formula + 1 / 2})
 
-A check that fails raises `ClaimError` at once. One that passes shows itself as a table, and carries
-the same facts as data in the output's metadata, from which the book makes its ledger.
+A check that fails raises `ClaimError` at once. One that passes shows itself as a picture, a
+sentence and a table (`vaekit.display`), and carries the same facts as data in the output's
+metadata, from which the book makes its ledger.
 """
 
 from __future__ import annotations
 
-import html
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -24,10 +25,15 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from vaekit.estimates import Approximation, Estimate, with_error
+from vaekit import display
+from vaekit.estimates import Approximation, Estimate
 
 ROUNDING = 1e-12  # relative error granted to exact routes: some thousand roundings of float64
 FALSE_ALARM = 1e-7  # chance that a true Monte Carlo route is rejected, over its whole batch
+# An estimate whose variance rests on fewer samples is refused. The chance of being k standard
+# errors off is that of a Gaussian times about exp(±k³ skewness / 6√n) (Cramér 1938), where
+# skewness / √n is at most 1 / √contributions: at k = 5.6 the factor stays below e.
+CONTRIBUTIONS = 1000
 
 Route = Approximation | Estimate | Tensor | float
 
@@ -41,52 +47,46 @@ class _Values:
     """A route as numbers: value and tolerance of every setting in the batch."""
 
     name: str
+    role: str
     kind: str
     value: Tensor
     tolerance: Tensor
     standard_error: Tensor | None = None
 
     @classmethod
-    def of(cls, name: str, route: Route) -> _Values:
-        raw = route.value if isinstance(route, Approximation | Estimate) else route
+    def of(cls, name: str, role: str, route: Route) -> _Values:
+        raw = route.value if isinstance(route, Approximation) else route
         # a Python float would become float32 and lose half its digits
         raw = raw if isinstance(raw, Tensor) else torch.tensor(raw, dtype=torch.float64)
-        value = raw.detach().to("cpu", torch.float64).reshape(-1)
+        value = _flat(raw)
         # float32 rounds more coarsely than the course's float64
         share = max(ROUNDING, 64 * torch.finfo(raw.dtype).eps) if raw.is_floating_point() else 0
         # finite even where the value is not: an infinite tolerance would accept anything
         rounding = share * value.abs().nan_to_num(posinf=1).clamp(min=1)
-        if isinstance(route, Approximation):
-            error = route.error.detach().to("cpu", torch.float64).reshape(-1)
-            return cls(name, "quadrature", value, error + rounding)
         if isinstance(route, Estimate):
-            error = route.standard_error.detach().to("cpu", torch.float64).reshape(-1)
+            if (few := route.contributions.min().item()) < CONTRIBUTIONS:
+                raise ClaimError(
+                    f"{name}: its standard error deserves no trust. The variance rests on about "
+                    f"{few:.0f} of {route.n} samples, where {CONTRIBUTIONS} are wanted: draw more, "
+                    "or choose settings whose tails are lighter"
+                )
+            error = _flat(route.error)
             widths = norm.isf(FALSE_ALARM / (2 * value.numel()))
-            return cls(name, "monte carlo", value, widths * error + rounding, error)
-        return cls(name, "exact", value, rounding)
-
-    def shown(self) -> str:
-        """Return the value in the first setting, as a reader wants to see it."""
-        if self.standard_error is not None:
-            return with_error(self.value[0].item(), self.standard_error[0].item())
-        return _number(self.value[0].item())
+            return cls(name, role, "monte carlo", value, widths * error + rounding, error)
+        if isinstance(route, Approximation):
+            return cls(name, role, "quadrature", value, _flat(route.error) + rounding)
+        return cls(name, role, "exact", value, rounding)
 
     def facts(self, resolution: float | None) -> dict[str, Any]:
         errors = self.standard_error
         return {
             "name": self.name,
+            "role": self.role,
             "kind": self.kind,
-            "value": self.value.tolist(),
-            "standard_error": None if errors is None else errors.tolist(),
+            "values": self.value.tolist(),
+            "standard_errors": None if errors is None else errors.tolist(),
             "resolution": resolution,
         }
-
-
-@dataclass
-class _Row:
-    name: str
-    value: str
-    agreement: str
 
 
 @dataclass
@@ -106,14 +106,11 @@ class Claim:
     label: str
     resolution: float
     sampling: float
-    kind: str = "value"
-    _settings: int = 1
-    _resolutions: list[float] = field(default_factory=list)  # the finest of each comparison
-    _routes: list[dict[str, Any]] = field(default_factory=list)
-    _groups: list[tuple[str, list[_Row]]] = field(default_factory=list)
+    _groups: list[dict[str, Any]] = field(default_factory=list)
     _refuted: list[dict[str, Any]] = field(default_factory=list)
-    _last: list[_Values] = field(default_factory=list)
-    _lines: list[tuple[str, str, str]] = field(default_factory=list)
+    _last: list[_Values] = field(default_factory=list)  # what `refute` compares with
+    _resolutions: list[float] = field(default_factory=list)  # of comparisons between exact routes
+    _samplings: list[float] = field(default_factory=list)  # of comparisons with a Monte Carlo route
 
     def agree(self, case: str = "", /, **routes: Route) -> Self:
         """Compare routes to the same values; the first, which must be exact, is the reference.
@@ -123,68 +120,28 @@ class Claim:
         case : str
             Heading of these rows, where a check has several.
         **routes : Tensor, float, Approximation or Estimate
-            Two or more routes of one shape. None may call another.
+            Two or more routes of one shape, or a single number, which stands for every setting.
+            None may call another.
 
         Raises
         ------
         ClaimError
-            If two routes disagree, or one is too coarse to count.
+            If two routes disagree, one is too coarse to count, or the standard error of one cannot
+            be trusted.
         """
         if len(routes) < 2:
             raise ClaimError(f"{self.label}: one route alone checks nothing")
+        roles = ["reference"] + ["route"] * (len(routes) - 1)
         reference, *others = values = [
-            _Values.of(name.replace("_", " "), route) for name, route in routes.items()
+            self._values(name.replace("_", " "), role, route)
+            for role, (name, route) in zip(roles, routes.items(), strict=True)
         ]
         if reference.kind == "monte carlo":
             raise ClaimError(f"{self.label}: the first route must be exact, not Monte Carlo")
-        resolutions = [self._compare(reference, other) for other in others]
-        self._resolutions.append(min(resolutions))
-        self._routes.append(reference.facts(None))
-        rows = [_Row(reference.name, reference.shown(), "reference")]
-        for other, resolution in zip(others, resolutions, strict=True):
-            self._routes.append(other.facts(resolution))
-            # what is declared, not what rounding left over: the same on every machine
-            noticed = resolution if other.kind == "monte carlo" else self.resolution
-            rows.append(_Row(other.name, other.shown(), f"notices {noticed:.1g}"))
-        self._settings = max(self._settings, reference.value.numel())
-        self._groups.append((case, rows))
+        resolutions = [None] + [self._compare(reference, other) for other in others]
+        self._add(case, "agreement", values, resolutions)
         self._last = values
         return self
-
-    def _same_settings(self, a: _Values, b: _Values, one_for_all: bool = False) -> None:
-        alone = one_for_all and 1 in (a.value.numel(), b.value.numel())
-        if a.value.shape != b.value.shape and not alone:
-            raise ClaimError(
-                f"{self.label}: {a.name} has {a.value.numel()} values, "
-                f"{b.name} has {b.value.numel()}"
-            )
-
-    def _compare(self, a: _Values, b: _Values) -> float:
-        """Return the resolution of comparing two routes, or raise.
-
-        It is twice the tolerance: an error of this size, less what the routes may differ by when
-        both are right, is still more than what is tolerated.
-        """
-        self._same_settings(a, b)
-        tolerance = a.tolerance + b.tolerance
-        wrong = _differ(a.value, b.value, tolerance)
-        if wrong.any():
-            i = int(wrong.nonzero()[0])
-            raise ClaimError(
-                f"{self.label}: {b.name} disagrees with {a.name} in setting {i + 1} of "
-                f"{wrong.numel()}: {b.value[i]:.10g} against {a.value[i]:.10g}, "
-                f"where {tolerance[i]:.2g} is allowed"
-            )
-        finite = a.value.isfinite()
-        relative = (2 * tolerance / a.value.abs().clamp(min=1))[finite]
-        resolution = relative.max().item() if finite.any() else 2 * ROUNDING
-        allowed = self.sampling if "monte carlo" in (a.kind, b.kind) else self.resolution
-        if not resolution <= allowed:
-            raise ClaimError(
-                f"{self.label}: too weak. {b.name} would miss an error of {resolution:.2g}; "
-                f"this claim wants {allowed:.2g}"
-            )
-        return resolution
 
     def at_least(
         self, case: str, larger: Route, smaller: Route, *, equal: tuple[Route, Route]
@@ -197,7 +154,7 @@ class Claim:
             Heading of these rows.
         larger, smaller : Tensor, float, Approximation or Estimate
             The two sides in settings where the inequality is strict: of one shape, or one of them
-            a single number.
+            a single number. For a maximum, `larger` is the maximum and `smaller` its rivals.
         equal : pair of the same
             The two sides in settings where the claim says that they are equal.
 
@@ -207,89 +164,23 @@ class Claim:
             If the gap is not larger than the tolerance in every strict setting, or the sides of
             the equality case differ.
         """
-        left, right = _Values.of("larger side", larger), _Values.of("smaller side", smaller)
-        self._same_settings(left, right, one_for_all=True)
-        gap = left.value - right.value
-        tolerance = left.tolerance + right.tolerance
+        left = self._values("larger side", "larger", larger)
+        right = self._values("smaller side", "smaller", smaller)
+        a, b = self._same_settings(left, right)
+        gap, tolerance = a - b, left.tolerance + right.tolerance
         if not (gap > tolerance).all():
             i = int((~(gap > tolerance)).nonzero()[0])
             raise ClaimError(
                 f"{self.label}: {case}: in setting {i + 1} of {gap.numel()} the gap is "
                 f"{gap[i]:.3g}, which is not above {tolerance.expand_as(gap)[i]:.2g}"
             )
-        a, b = (_Values.of(name, side) for name, side in zip(("left", "right"), equal, strict=True))
-        equality = self._compare(a, b)
-        self._resolutions.append(equality)
-        for route in (left, right):
-            self._routes.append(route.facts(2 * tolerance.max().item()))
-        for route in (a, b):
-            self._routes.append(route.facts(equality) | {"name": f"equality case, {route.name}"})
-        self.kind = "inequality"
-        self._settings = max(self._settings, gap.numel())
-        rows = [
-            _Row("strict", f"smallest gap {gap.min().item():.2g}", f"in {gap.numel()} settings"),
-            _Row("equality", f"{a.shown()} = {b.shown()}", f"notices {self.resolution:.1g}"),
+        sides = [
+            self._values(name, name, side)
+            for name, side in zip(("left", "right"), equal, strict=True)
         ]
-        self._groups.append((case, rows))
+        resolutions = [None, None, None, self._compare(*sides)]
+        self._add(case, "inequality", [left, right, *sides], resolutions)
         self._last = []
-        return self
-
-    def refute(self, statement: str, value: Route, *, above: Route | None = None) -> Self:
-        """Show that the check tells a wrong version from the right one.
-
-        Parameters
-        ----------
-        statement : str
-            The wrong version, in words.
-        value : Tensor, float, Approximation or Estimate
-            What the wrong version gives in the settings of the last `agree`. It is put in the place
-            of that comparison's reference, and some other route has to reject it.
-        above : the same, optional
-            If given, the wrong version says that ``value > above`` in every setting, and one
-            setting has to contradict it.
-
-        Raises
-        ------
-        ClaimError
-            If the wrong version passes, or is no number.
-        """
-        wrong = _Values.of(statement, value)
-        if wrong.value.isnan().any():
-            raise ClaimError(f"{self.label}: the wrong version “{statement}” is NaN")
-        if above is not None:
-            other = _Values.of("its bound", above)
-            self._same_settings(wrong, other, one_for_all=True)
-            shortfall = other.value - wrong.value
-            tolerance = wrong.tolerance + other.tolerance
-            exact = wrong.kind == other.kind == "exact"
-            seen = shortfall >= -tolerance if exact else shortfall > tolerance
-            by, error = ["a counterexample"], shortfall.clamp(min=0)
-        elif len(self._last) < 2:
-            raise ClaimError(f"{self.label}: refute values after a comparison, orders with above=")
-        else:
-            right, *others = self._last
-            self._same_settings(wrong, right, one_for_all=True)
-            value_ = wrong.value.expand_as(right.value)
-            rejections = {
-                route.name: _differ(value_, route.value, wrong.tolerance + route.tolerance)
-                for route in others
-            }
-            by = [name for name, seen in rejections.items() if seen.any()]
-            seen = torch.stack(list(rejections.values())).any(0)
-            error = torch.where(value_ == right.value, 0.0, (value_ - right.value).abs())
-        if not seen.any():
-            raise ClaimError(
-                f"{self.label}: cannot tell the wrong version “{statement}” from the right one"
-            )
-        self._refuted.append(
-            {
-                "statement": statement,
-                "error": error.max().item(),
-                "by": by,
-                "settings": int(seen.sum()),
-                "of": seen.numel(),
-            }
-        )
         return self
 
     def line(self, formula: str, value: Route, reason: str = "") -> Self:
@@ -309,113 +200,172 @@ class Claim:
         ClaimError
             If the line disagrees with the one before, or is too coarse to count.
         """
-        here = _Values.of(f"line {len(self._lines) + 1}", value)
+        here = self._values(f"line {len(self._last) + 1}", "line", value)
         resolution = self._compare(self._last[-1], here) if self._last else None
-        self._resolutions += [resolution] if self._last else []
-        self._routes.append(here.facts(resolution))
-        self._lines.append((formula, here.shown(), reason))
-        self._settings = max(self._settings, here.value.numel())
+        if not self._last:
+            self._groups.append({"case": "", "kind": "derivation", "settings": 0, "routes": []})
+        group = self._groups[-1]
+        group["settings"] = max(group["settings"], here.value.numel())
+        group["routes"].append(here.facts(resolution) | {"formula": formula, "reason": reason})
         self._last.append(here)
         return self
+
+    def refute(self, wrong: Mapping[str, Route], *, above: Route | None = None) -> Self:
+        """Show that the check tells wrong versions from the right one.
+
+        Parameters
+        ----------
+        wrong : dict
+            By the wrong version in words, what it gives in the settings of the last `agree`. Each
+            is put in the place of that comparison's reference, and some other route has to reject
+            it.
+        above : Tensor, float, Approximation or Estimate, optional
+            If given, the wrong version says that its value is above this in every setting, and one
+            setting has to contradict it.
+
+        Raises
+        ------
+        ClaimError
+            If a wrong version passes, or is no number.
+        """
+        for statement, value in wrong.items():
+            version = self._values(statement, "wrong", value)
+            if version.value.isnan().any():
+                raise ClaimError(f"{self.label}: the wrong version “{statement}” is NaN")
+            facts = self._order(version, above) if above is not None else self._rejected(version)
+            if not facts["settings"]:
+                raise ClaimError(
+                    f"{self.label}: cannot tell the wrong version “{statement}” from the right one"
+                )
+            self._refuted.append({"statement": statement, "group": len(self._groups) - 1} | facts)
+        return self
+
+    def _order(self, wrong: _Values, above: Route) -> dict[str, Any]:
+        """Return where a wrong order meets a counterexample."""
+        bound = self._values("its bound", "route", above)
+        a, b = self._same_settings(wrong, bound)
+        tolerance = wrong.tolerance + bound.tolerance
+        exact = wrong.kind == bound.kind == "exact"
+        seen = b - a >= -tolerance if exact else b - a > tolerance
+        return {
+            "by": ["a counterexample"],
+            "settings": int(seen.sum()),
+            "of": seen.numel(),
+            "error": (b - a).clamp(min=0).max().item(),
+            "values": None,
+        }
+
+    def _rejected(self, wrong: _Values) -> dict[str, Any]:
+        """Return which routes of the last comparison reject a wrong value, and where."""
+        if len(self._last) < 2:
+            raise ClaimError(f"{self.label}: refute values after a comparison, orders with above=")
+        right, *others = self._last
+        a, b = self._same_settings(wrong, right)
+        rejections = {
+            route.name: _differ(a, route.value, wrong.tolerance + route.tolerance)
+            for route in others
+        }
+        seen = torch.stack([each.expand_as(a) for each in rejections.values()]).any(0)
+        return {
+            "by": [name for name, rejected in rejections.items() if rejected.any()],
+            "settings": int(seen.sum()),
+            "of": seen.numel(),
+            "error": torch.where(a == b, 0.0, (a - b).abs()).max().item(),
+            "values": a.tolist(),
+        }
+
+    def _values(self, name: str, role: str, route: Route) -> _Values:
+        try:
+            return _Values.of(name, role, route)
+        except ClaimError as error:
+            raise ClaimError(f"{self.label}: {error}") from None
+
+    def _same_settings(self, a: _Values, b: _Values) -> tuple[Tensor, Tensor]:
+        """Return both values, a single number in every setting of the other."""
+        if a.value.shape != b.value.shape and 1 not in (a.value.numel(), b.value.numel()):
+            raise ClaimError(
+                f"{self.label}: {a.name} has {a.value.numel()} values, "
+                f"{b.name} has {b.value.numel()}"
+            )
+        return torch.broadcast_tensors(a.value, b.value)
+
+    def _compare(self, a: _Values, b: _Values) -> float:
+        """Return the resolution of comparing two routes, or raise.
+
+        It is twice the tolerance: an error of this size, less what the routes may differ by when
+        both are right, is still more than what is tolerated.
+        """
+        left, right = self._same_settings(a, b)
+        tolerance = (a.tolerance + b.tolerance).expand_as(left)
+        wrong = _differ(left, right, tolerance)
+        if wrong.any():
+            i = int(wrong.nonzero()[0])
+            raise ClaimError(
+                f"{self.label}: {b.name} disagrees with {a.name} in setting {i + 1} of "
+                f"{wrong.numel()}: {right[i]:.10g} against {left[i]:.10g}, "
+                f"where {tolerance[i]:.2g} is allowed"
+            )
+        finite = left.isfinite()
+        relative = (2 * tolerance / left.abs().clamp(min=1))[finite]
+        resolution = relative.max().item() if finite.any() else 2 * ROUNDING
+        sampled = "monte carlo" in (a.kind, b.kind)
+        allowed = self.sampling if sampled else self.resolution
+        if not resolution <= allowed:
+            raise ClaimError(
+                f"{self.label}: too weak. {b.name} would miss an error of {resolution:.2g}; "
+                f"this claim wants {allowed:.2g}"
+            )
+        (self._samplings if sampled else self._resolutions).append(resolution)
+        return resolution
+
+    def _add(
+        self, case: str, kind: str, values: list[_Values], resolutions: list[float | None]
+    ) -> None:
+        routes = [v.facts(r) for v, r in zip(values, resolutions, strict=True)]
+        settings = max(v.value.numel() for v in values)
+        self._groups.append({"case": case, "kind": kind, "settings": settings, "routes": routes})
 
     @property
     def verdict(self) -> str:
         """``passed``, or ``incomplete: …`` while something is missing."""
-        if len(self._routes) < 2:
+        if not any(len(group["routes"]) > 1 for group in self._groups):
             return "incomplete: nothing was compared"
         if not self._refuted:
             return "incomplete: no wrong version was refuted"
         return "passed"
 
     def facts(self) -> dict[str, Any]:
-        """Return the check as JSON data, infinities as "inf": what the ledger reads."""
+        """Return the check as JSON data, infinities as "inf": what the ledger and readers see.
+
+        `resolution` is the coarsest of all comparisons between exact routes, `sampling` that of
+        all comparisons with a Monte Carlo route; each is None where there is none.
+        """
         facts = {
             "label": self.label,
-            "kind": self.kind,
-            "settings": self._settings,
-            "routes": self._routes,
-            "resolution": max(self._resolutions, default=None),
-            "declared_resolution": self.resolution,
-            "declared_sampling": self.sampling,
-            "refuted": self._refuted,
             "verdict": self.verdict,
+            "settings": max((group["settings"] for group in self._groups), default=0),
+            "resolution": max(self._resolutions, default=None),
+            "sampling": max(self._samplings, default=None),
+            "declared": {"resolution": self.resolution, "sampling": self.sampling},
+            "groups": self._groups,
+            "refuted": self._refuted,
         }
         # JSON has no infinite number
         return json.loads(
             json.dumps(facts), parse_constant={"Infinity": "inf", "-Infinity": "-inf"}.get
         )
 
-    def _head(self) -> str:
-        settings = f", {self._settings} settings (the first is shown)" if self._settings > 1 else ""
-        return f"{self.label}: {self.verdict}{settings}"
-
-    def _refutations(self) -> list[str]:
-        texts = []
-        for r in self._refuted:
-            order = r["by"] == ["a counterexample"]
-            how = "false" if order else f"off by up to {r['error']:.2g}"
-            where = f", seen in {r['settings']} of {r['of']} settings" if r["of"] > 1 else ""
-            texts.append(f"{r['statement']}: {how}{where}")
-        return texts
-
     def __str__(self) -> str:
-        lines = [self._head()]
-        for number, (_, value, _) in enumerate(self._lines, 1):
-            lines.append(f"  line {number}: {value}")
-        names = [len(row.name) for _, rows in self._groups for row in rows]
-        width = max(names, default=0)
-        for case, rows in self._groups:
-            lines += [f"  {case}"] if case else []
-            lines += [f"  {row.name:<{width}}  {row.value:<22} {row.agreement}" for row in rows]
-        return "\n".join(lines + [f"  refuted: {text}" for text in self._refutations()])
+        return display.text(self.facts())
 
     __repr__ = __str__
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
-        text = {"text/plain": str(self)}
-        # a derivation is Markdown, so that every reader typesets its formulas
-        text |= {"text/markdown": self._markdown()} if self._lines else {"text/html": self._html()}
-        return text, {"vaekit": {"claim": self.facts()}}
-
-    def _markdown(self) -> str:
-        rows = []
-        for number, (formula, value, reason) in enumerate(self._lines):
-            # a bar would end the table's column
-            formula, reason = (
-                " ".join(text.split()).replace(r"\|", r"\Vert ").replace("|", r"\vert ")
-                for text in (formula, reason)
-            )
-            rows.append(
-                f"| {'=' if number else ''} $\\displaystyle {formula}$ | {value} | {reason} |"
-            )
-        table = ["| line | value | because |", "|:---|---:|:---|", *rows]
-        for case, group in self._groups:
-            table += [f"| {case} {row.name} | {row.value} | {row.agreement} |" for row in group]
-        refuted = [f"- ✗ {text}" for text in self._refutations()]
-        return "\n".join([f"**{self._head()}**", "", *table, "", *refuted])
-
-    def _html(self) -> str:
-        passed = "vk-pass" if self.verdict == "passed" else "vk-incomplete"
-        body = []
-        for case, rows in self._groups:
-            if case:
-                body.append(f'<tr><th class="vk-case" colspan="3">{html.escape(case)}</th></tr>')
-            body += [
-                f"<tr><td>{html.escape(row.name)}</td><td>{html.escape(row.value)}</td>"
-                f"<td>{html.escape(row.agreement)}</td></tr>"
-                for row in rows
-            ]
-        refuted = "".join(f"<li>{html.escape(text)}</li>" for text in self._refutations())
-        return (
-            f'<div class="vk-claim"><p class="vk-claim-head {passed}">'
-            f"{html.escape(self._head())}</p>"
-            f'<table class="vk-table"><tbody>{"".join(body)}</tbody></table>'
-            + (f'<p>Refuted:</p><ul class="vk-refuted">{refuted}</ul>' if refuted else "")
-            + "</div>"
-        )
+        facts = self.facts()
+        return display.bundle(facts), {"vaekit": {"claim": facts}}
 
 
-def claim(label: str, *, resolution: float = 1e-10, sampling: float = 0.1) -> Claim:
+def claim(label: str, *, resolution: float = 1e-10, sampling: float = 0.2) -> Claim:
     """Begin the check of the claim with this label.
 
     Parameters
@@ -433,21 +383,19 @@ def claim(label: str, *, resolution: float = 1e-10, sampling: float = 0.1) -> Cl
     Returns
     -------
     Claim
-        To be followed by `agree` or `at_least`, and by `refute`.
+        To be followed by `agree`, `at_least` or `line`, and by `refute`.
     """
     return Claim(label, resolution, sampling)
 
 
-def derivation(label: str, *, resolution: float = 1e-10, sampling: float = 0.1) -> Claim:
-    """Begin the check of a derivation, line by line: like `claim`, followed by `line`."""
-    return Claim(label, resolution, sampling, kind="derivation")
+derivation = claim
+"""Begin the check of a derivation, line by line: `claim`, to be followed by `line`."""
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.detach().to("cpu", torch.float64).reshape(-1)
 
 
 def _differ(a: Tensor, b: Tensor, tolerance: Tensor) -> Tensor:
     """Where a and b differ by more than the tolerance; equal infinities agree, NaN never does."""
     return ~((a == b) | ((a - b).abs() <= tolerance))
-
-
-def _number(x: float) -> str:
-    # rounding first: what is left of an exact zero must not be printed
-    return f"{round(x, 9) + 0.0:.6g}"

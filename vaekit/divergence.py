@@ -41,8 +41,31 @@ def kl_gaussian(p: Normal, q: Normal) -> Tensor:
     )
 
 
+def kl_term(mu: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(0, 1)) from μ and ln σ²: ½ (σ² + μ² − ln σ² − 1).
+
+    The formula alone, with nothing validated: what a VAE trains with. An encoder gives ln σ², whose
+    exponential cannot fail as the logarithm of a σ rounded to zero would.
+
+    Parameters
+    ----------
+    mu, log_variance : Tensor
+        Mean and log-variance, of shapes that broadcast; dtype and device are kept.
+
+    Returns
+    -------
+    Tensor
+        The divergence in nats, of the broadcast shape, one value for each latent dimension.
+
+    Notes
+    -----
+    Derived in `kl-standard-normal`.
+    """
+    return 0.5 * (log_variance.exp() + mu**2 - log_variance - 1)
+
+
 def kl_standard_normal(mu: Tensor, sigma: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, 1)): (σ² + μ² − 1)/2 − ln σ.
+    """KL(N(μ, σ²) ‖ N(0, 1)): ½ (σ² + μ² − ln σ² − 1), by `kl_term`.
 
     Parameters
     ----------
@@ -64,7 +87,7 @@ def kl_standard_normal(mu: Tensor, sigma: Tensor) -> Tensor:
     Derived in `kl-standard-normal`.
     """
     require_gaussian(mu, sigma)
-    return (sigma**2 + mu**2 - 1) / 2 - sigma.log()
+    return kl_term(mu, 2 * sigma.log())
 
 
 def kl_diagonal(mu: Tensor, sigma: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,34 +18,11 @@ CHUNK = 2**15  # numbers drawn at a time: few enough to stay in a core's cache
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A sample mean with its standard error.
-
-    Attributes
-    ----------
-    value : Tensor
-        The sample mean, of any shape.
-    standard_error : Tensor
-        Its standard error, of the same shape: sample standard deviation / √n.
-    n : int
-        Number of samples.
-    """
-
-    value: Tensor
-    standard_error: Tensor
-    n: int
-
-    def __str__(self) -> str:
-        if self.value.numel() == 1:
-            return with_error(self.value.item(), self.standard_error.item())
-        return f"{self.value.numel()} estimates of {self.n} samples each"
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
 class Approximation:
-    """A number with the size of its error, as a quadrature rule returns it.
+    """A number with a bound on its error, as a quadrature rule returns it.
+
+    Two of them add, subtract and multiply; numbers and tensors count as exact. Every result bounds
+    its own error: whatever the true numbers are within the bounds, the true result is too.
 
     Attributes
     ----------
@@ -56,6 +34,158 @@ class Approximation:
 
     value: Tensor
     error: Tensor
+
+    def _with(self, value: Tensor, error: Tensor, *_: Self) -> Self:
+        return replace(self, value=value, error=error)
+
+    def _parts(self, other: object) -> tuple[Tensor, Tensor] | None:
+        """Value and error of the other operand, None if it is a number of another kind."""
+        if isinstance(other, type(self)):
+            return other.value, other.error
+        if isinstance(other, int | float | Tensor):
+            other = torch.as_tensor(other, dtype=self.value.dtype, device=self.value.device)
+            return other, torch.zeros_like(other)
+        return None
+
+    def __neg__(self) -> Self:
+        return self._with(-self.value, self.error)
+
+    def __add__(self, other: Self | Tensor | float) -> Self:
+        if (parts := self._parts(other)) is None:
+            return NotImplemented
+        # errors add, dependent or not: |a + b| ≤ |a| + |b|, and so for standard deviations
+        return self._with(self.value + parts[0], self.error + parts[1], other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Self | Tensor | float) -> Self:
+        return self + -other
+
+    def __rsub__(self, other: Tensor | float) -> Self:
+        return -self + other
+
+    def __mul__(self, other: Self | Tensor | float) -> Self:
+        if (parts := self._parts(other)) is None:
+            return NotImplemented
+        value, error = parts
+        errors = self.value.abs() * error + value.abs() * self.error + self.error * error
+        return self._with(self.value * value, errors, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Tensor | float) -> Self:
+        if not isinstance(other, int | float | Tensor):
+            return NotImplemented
+        return self * (1 / other)
+
+    def __getitem__(self, index: object) -> Self:
+        return self._with(self.value[index], self.error[index])
+
+    def sum(self, dim: int = -1) -> Self:
+        """Sum over one dimension; the errors add."""
+        return self._with(self.value.sum(dim), self.error.sum(dim))
+
+    def log(self) -> Self:
+        """Return the natural logarithm; its error is the larger of the two at the bounds.
+
+        Raises
+        ------
+        ValueError
+            If a value is not positive by more than its error.
+        """
+        if not (self.value > self.error).all():
+            raise ValueError("the logarithm needs values that are positive beyond their error")
+        return self._with(self.value.log(), -torch.log1p(-self.error / self.value))
+
+    def __str__(self) -> str:
+        if self.value.numel() == 1:
+            return with_error(self.value.item(), self.error.item())
+        return f"{self.value.numel()} values, errors up to {self.error.max():.1g}"
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate(Approximation):
+    """A sample mean with its standard error, which is what `error` means here.
+
+    It adds and multiplies as an `Approximation` does. That holds for standard errors as well, of
+    dependent estimates too, because a standard deviation obeys the triangle inequality; a product
+    of two estimates and a logarithm are right to first order in the errors.
+
+    Attributes
+    ----------
+    value : Tensor
+        The sample mean, of any shape.
+    error : Tensor
+        Its standard error, of the same shape: sample standard deviation / √n.
+    n : int
+        Number of samples.
+    contributions : Tensor
+        How many samples the variance rests on, (Σd²)² / Σd⁴ with d the deviations from the mean,
+        of the same shape: n/3 for a Gaussian, few where the tails are heavy. The relative error of
+        the standard error is about 1 / (2 √contributions). Infinite where nothing varies.
+    """
+
+    n: int
+    contributions: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor) -> Self:
+        """Return the mean of independent values along the first dimension, with its standard error.
+
+        Parameters
+        ----------
+        values : Tensor
+            Shape (n, ...); integers and truth values become numbers of torch's default dtype.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two values, or one is not finite.
+        """
+        if not values.is_floating_point():
+            values = values.to(torch.get_default_dtype())
+        if values.ndim == 0 or len(values) < 2:
+            raise ValueError("a standard error needs at least 2 values along the first dimension")
+        mean = values.mean(0)
+        square = (values - mean).square()
+        return cls._from_sums(mean, square.sum(0), square.square().sum(0), len(values))
+
+    @classmethod
+    def _from_sums(cls, mean: Tensor, squares: Tensor, fourths: Tensor, n: int) -> Self:
+        """Make an estimate of the sums of squared and of fourth powers of deviations."""
+        if not squares.isfinite().all():
+            raise ValueError("a sample gave NaN or an infinite value")
+        contributions = torch.where(fourths > 0, squares.square() / fourths, math.inf)
+        return cls(mean, (squares / (n - 1) / n).sqrt(), n, contributions)
+
+    @property
+    def standard_error(self) -> Tensor:
+        """The standard error: another name of `error`."""
+        return self.error
+
+    def _with(self, value: Tensor, error: Tensor, other: object = None) -> Self:
+        n, contributions = self.n, self.contributions
+        if isinstance(other, Estimate):
+            n = min(n, other.n)
+            contributions = torch.minimum(contributions, other.contributions)
+        if contributions.shape != value.shape:  # summed, indexed or broadcast
+            contributions = contributions.min().expand(value.shape)
+        return replace(self, value=value, error=error, n=n, contributions=contributions)
+
+    def log(self) -> Self:
+        """Return the natural logarithm, its standard error to first order: error / value."""
+        if not (self.value > 0).all():
+            raise ValueError("the logarithm needs positive values")
+        return self._with(self.value.log(), self.error / self.value)
+
+    def __str__(self) -> str:
+        if self.value.numel() == 1:
+            return with_error(self.value.item(), self.error.item())
+        return f"{self.value.numel()} estimates of {self.n} samples each"
+
+    __repr__ = __str__
 
 
 def with_error(value: float, standard_error: float) -> str:
@@ -79,6 +209,13 @@ def seeded(seed: int) -> Iterator[None]:
         if cuda:
             torch.cuda.manual_seed(seed)
         yield
+
+
+def generator(seed: int | torch.Generator, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator on `device` seeded with `seed`; a generator is returned as it is."""
+    if isinstance(seed, torch.Generator):
+        return seed
+    return torch.Generator(device).manual_seed(seed)
 
 
 def expectation(
@@ -108,18 +245,18 @@ def expectation(
     Raises
     ------
     ValueError
-        If n < 2, or if f returned NaN or an infinite value, or not one value per sample.
+        If n < 2, if f returned NaN or an infinite value, or not one value per sample.
 
     Notes
     -----
-    Derived in `mc-unbiased` and `mc-standard-error`. Pieces are merged by the pairwise update of
-    Chan, Golub & LeVeque (1983), which does not lose digits as Σx² − n·mean² does.
+    Derived in `mc-unbiased` and `mc-standard-error`. Sums are kept of the deviations from the mean
+    of the first piece: near enough to the mean that Σd² − (Σd)²/n loses no digits.
     """
     if n < 2:
         raise ValueError(f"n = {n}: a standard error needs at least 2 samples")
     per_sample = math.prod(distribution.batch_shape + distribution.event_shape)
     piece = max(1, CHUNK // max(1, per_sample))
-    mean = squares = torch.zeros(())  # squares: the sum of squared deviations from the mean
+    pivot = total = squares = fourths = torch.zeros(())
     with torch.no_grad(), seeded(seed):
         for start in range(0, n, piece):
             m = min(piece, n - start)
@@ -130,34 +267,33 @@ def expectation(
                 )
             if not y.is_floating_point():  # an indicator, or a count
                 y = y.to(torch.get_default_dtype())
-            y_mean = y.mean(0)
-            deviation = y - y_mean
-            y_squares = (deviation * deviation).sum(0)
             if start == 0:
-                mean, squares = y_mean, y_squares
-            else:
-                delta = y_mean - mean
-                squares = squares + y_squares + delta * delta * (start * m / (start + m))
-                mean = mean + delta * (m / (start + m))
-    if not squares.isfinite().all():
-        raise ValueError("f returned NaN or an infinite value for some of the samples")
-    return Estimate(mean, (squares / (n - 1) / n).sqrt(), n)
+                pivot = y.mean(0)
+            d = y - pivot
+            square = d * d
+            total = total + d.sum(0)
+            squares = squares + square.sum(0)
+            fourths = fourths + (square * square).sum(0)
+    shift = total / n
+    return Estimate._from_sums(pivot + shift, squares - n * shift * shift, fourths, n)
 
 
-def integrate(f: Callable[[float], Tensor], lower: float, upper: float) -> Approximation:
+def integrate(f: Callable[[Tensor], Tensor], lower: float, upper: float) -> Approximation:
     """Integrate f over [lower, upper] by adaptive Gauss-Kronrod quadrature.
 
     Parameters
     ----------
     f : callable
-        Maps a number to a tensor of any shape; every entry is integrated at once.
+        Maps a float64 tensor of shape () to a tensor of any shape; every entry is integrated at
+        once. Their sizes may differ by many orders of magnitude.
     lower, upper : float
-        Ends of the interval.
+        Ends of the interval; either may be infinite.
 
     Returns
     -------
     Approximation
-        The integrals, and scipy's estimate of the largest error among them, given to each.
+        The integrals in float64 on the CPU. The error of each is scipy's estimate of the largest
+        one, relative to the size of its integrand.
 
     Raises
     ------
@@ -166,12 +302,18 @@ def integrate(f: Callable[[float], Tensor], lower: float, upper: float) -> Appro
 
     Notes
     -----
-    ``scipy.integrate.quad_vec``, asked for 12 digits.
+    ``scipy.integrate.quad_vec``, asked for 12 digits of ∫|f|, which a first coarse pass measures.
     """
-    value, error = quad_vec(
-        lambda x: f(x).numpy(force=True), lower, upper, epsabs=1e-13, epsrel=1e-12, norm="max"
-    )
-    if not np.isfinite(value).all():
+
+    def values(x: float) -> np.ndarray:
+        with torch.no_grad():
+            return f(torch.tensor(x, dtype=torch.float64)).numpy(force=True)
+
+    size, _ = quad_vec(lambda x: np.abs(values(x)), lower, upper, epsrel=1e-3, norm="max")
+    if not np.isfinite(size).all():
         raise ValueError("the integral is not finite: check the limits and the integrand")
-    value = torch.as_tensor(value)
-    return Approximation(value, torch.full_like(value, error))
+    size = np.maximum(size, 1e-12 * np.max(size)) + (np.max(size) == 0)  # an integrand of zero
+    value, error = quad_vec(
+        lambda x: values(x) / size, lower, upper, epsabs=1e-13, epsrel=1e-12, norm="max"
+    )
+    return Approximation(torch.as_tensor(value * size), torch.as_tensor(error * size))

@@ -1,4 +1,4 @@
-"""The variational autoencoder: encoder, decoder, likelihood, the three bounds, and its file.
+"""The variational autoencoder: encoder, decoder, the three bounds, and the chapters' networks.
 
 The generative model is p(z) p_θ(x|z) with p(z) = N(0, I); the encoder gives q_φ(z|x), a diagonal
 Gaussian. Every value is in nats, summed over the D data dimensions and the K latent dimensions, one
@@ -9,56 +9,51 @@ of the model's parameters.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
-from vaekit.estimates import seeded
+from vaekit.divergence import kl_term
+from vaekit.estimates import generator, seeded
+from vaekit.likelihoods import (
+    BernoulliLikelihood,
+    ContinuousBernoulliLikelihood,
+    GaussianLikelihood,
+)
+from vaekit.storage import read
 
 __all__ = [
     "VAE",
     "Autoencoder",
-    "BernoulliLikelihood",
-    "ContinuousBernoulliLikelihood",
-    "GaussianLikelihood",
-    "binarize",
     "digits_vae",
     "from_config",
-    "generator",
     "load",
     "mlp",
-    "read",
+    "pairs_at_once",
+    "reuse_memory",
     "swiss_roll_vae",
-    "write",
 ]
 
 
-# glibc hands freed memory back to the kernel unless it saw a block this large freed before; without
-# this line the page faults of each step's temporaries cost as much as its elementwise arithmetic.
-torch.empty(31 * 2**20, dtype=torch.uint8)
+def reuse_memory(device: torch.device) -> None:
+    """Let the C library keep what is freed, before a loop on the CPU; nothing on other devices.
+
+    glibc hands freed memory back to the kernel unless it saw a block this large freed before. The
+    page faults of each step's temporaries then cost as much as its elementwise arithmetic, and
+    `log_evidence` takes a quarter to a half longer. The block is never written to.
+    """
+    if device.type == "cpu":
+        torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
-def generator(seed: int | torch.Generator, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a generator on `device` seeded with `seed`; a generator is returned as it is."""
-    if isinstance(seed, torch.Generator):
-        return seed
-    return torch.Generator(device).manual_seed(seed)
-
-
-def binarize(x: Tensor, *, seed: int | torch.Generator = 0) -> Tensor:
-    """Return pixels drawn from Bernoulli(x): each is 1 with probability equal to its grey value."""
-    g = generator(seed, x.device)
-    return (torch.rand(x.shape, generator=g, device=x.device, dtype=x.dtype) < x).to(x.dtype)
+def pairs_at_once(device: torch.device) -> int:
+    """Return how many pairs (point, sample) to decode at once: their images fit a CPU's cache."""
+    return 2**11 if device.type == "cpu" else 2**18
 
 
 def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
@@ -71,85 +66,6 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Seque
     for before, after in pairwise(sizes):
         layers += [activation(), nn.Linear(before, after)]
     return nn.Sequential(*layers[1:])
-
-
-class GaussianLikelihood(nn.Module):
-    """N(x; h, σ²) with the decoder's output h as the mean (claim `loss-gaussian-decoder`).
-
-    Parameters
-    ----------
-    variance : float or Tensor
-        σ²: one number or shape () for all dimensions alike, shape (D,) for one per dimension.
-    learn : bool
-        Whether σ² is trained with the network. It is stored as `log_variance` = ln σ².
-    """
-
-    support, binary = (-math.inf, math.inf), False
-
-    def __init__(self, variance: float | Tensor = 1.0, learn: bool = False):
-        super().__init__()
-        variance = torch.as_tensor(variance, dtype=torch.get_default_dtype())
-        if not (variance > 0).all():
-            raise ValueError(f"variance must be positive, got {variance.tolist()}")
-        self.log_variance = nn.Parameter(variance.log(), requires_grad=learn)
-
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x|h) with batch shape `h.shape[:-1]` and event shape (D,)."""
-        return Independent(Normal(h, (self.log_variance / 2).exp().expand(h.shape)), 1)
-
-    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        """Return ln p(x|h) in nats, summed over D; `h` (…, D) and `x` (…, D) broadcast."""
-        log_variance = self.log_variance
-        squares = (x - h).square() / log_variance.exp()
-        return -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(-1)
-
-
-class BernoulliLikelihood(nn.Module):
-    """Bernoulli pixels with the decoder's output h as logits (claim `loss-bernoulli`).
-
-    Parameters
-    ----------
-    grey : bool
-        Accept pixels between 0 and 1. The value is then the cross-entropy, which is not a
-        normalised log-likelihood (claim `loss-continuous-bernoulli`).
-    """
-
-    support = (0.0, 1.0)
-
-    def __init__(self, grey: bool = False):
-        super().__init__()
-        self.binary = not grey
-
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x|h) with batch shape `h.shape[:-1]` and event shape (D,)."""
-        check = None if self.binary else False
-        return Independent(Bernoulli(logits=h, validate_args=check), 1, validate_args=check)
-
-    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        """Return x·h − Σ ln(1 + eʰ) in nats, the form without overflow (`loss-bce-logits`)."""
-        return -F.binary_cross_entropy_with_logits(h, x.expand_as(h), reduction="none").sum(-1)
-
-
-class ContinuousBernoulliLikelihood(nn.Module):
-    """Grey pixels in [0, 1], logits h, normalised (claim `loss-continuous-bernoulli`)."""
-
-    support, binary = (0.0, 1.0), False
-
-    def forward(self, h: Tensor) -> Distribution:
-        """Return p(x|h) with batch shape `h.shape[:-1]` and event shape (D,)."""
-        return Independent(ContinuousBernoulli(logits=h), 1)
-
-    def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
-        """Return x·h − Σ ln(1 + eʰ) + Σ ln(h / tanh(h/2)) in nats.
-
-        The last term is the logarithm of the normalising constant. Near h = 0, where the quotient
-        is 0/0, its Taylor series ln 2 + h²/12 − 7h⁴/1440 stands in for it.
-        """
-        near = h.abs() < 0.1
-        safe = torch.where(near, 1.0, h)
-        series = math.log(2) + h**2 / 12 - 7 * h**4 / 1440
-        log_constant = torch.where(near, series, (safe / torch.tanh(safe / 2)).log())
-        return (x * h - F.softplus(h) + log_constant).sum(-1)
 
 
 class Autoencoder(nn.Module):
@@ -169,7 +85,7 @@ class Autoencoder(nn.Module):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, likelihood: nn.Module | None = None):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        self.observation = GaussianLikelihood(0.5) if likelihood is None else likelihood
+        self.likelihood = GaussianLikelihood(0.5) if likelihood is None else likelihood
         linear = [m for m in encoder.modules() if isinstance(m, nn.Linear)]
         if not linear:
             raise ValueError("the encoder holds no linear layer that says what D and K are")
@@ -182,7 +98,7 @@ class Autoencoder(nn.Module):
             )
         self.config: dict | None = None
 
-    def check(self, x: Tensor, name: str = "data", grey: bool = False) -> None:
+    def validate(self, x: Tensor, name: str = "data", grey: bool = False) -> None:
         """Raise one clear error unless `x` is finite, of shape (N, D), and in the support.
 
         With `grey` the values are probabilities of pixels yet to be drawn, so [0, 1] will do.
@@ -199,26 +115,26 @@ class Autoencoder(nn.Module):
         low, high = (bound.item() for bound in x.aminmax())  # NaN if any value is
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"{name} holds NaN or infinite values")
-        least, most = (0.0, 1.0) if grey else self.observation.support
+        least, most = (0.0, 1.0) if grey else self.likelihood.support
         if low < least or high > most:
             raise ValueError(
                 f"{name} ranges from {low:.4g} to {high:.4g},"
                 f" outside the likelihood's support [{least:g}, {most:g}]"
             )
-        if self.observation.binary and not grey and not torch.equal(x, x * x):
+        if self.likelihood.binary and not grey and not torch.equal(x, x * x):
             raise ValueError(
                 f"{name} holds values between 0 and 1, outside the Bernoulli's support:"
                 " binarise them, or take the continuous Bernoulli for grey pixels"
             )
 
-    def likelihood(self, z: Tensor) -> Distribution:
+    def decode(self, z: Tensor) -> Distribution:
         """Return p_θ(x|z) for z of shape (…, K): batch shape (…), event shape (D,)."""
-        return self.observation(self.decoder(z))
+        return self.likelihood(self.decoder(z))
 
     def terms(self, x: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
         """Return ln p(x | decoder(encoder(x))), shape (B,), and a KL of zero, shape (B, K)."""
         h = self.decoder(self.encoder(x)).to(x.dtype)
-        return self.observation.log_prob(h, x), torch.zeros_like(epsilon)
+        return self.likelihood.log_prob(h, x), torch.zeros_like(epsilon)
 
 
 class VAE(Autoencoder):
@@ -278,8 +194,7 @@ class VAE(Autoencoder):
         sigma = (log_variance / 2).exp()
         z = mu + sigma * epsilon
         h = self.decoder(z).to(x.dtype)
-        kl = 0.5 * (sigma**2 + mu**2 - log_variance - 1)
-        return self.observation.log_prob(h, x), kl
+        return self.likelihood.log_prob(h, x), kl_term(mu, log_variance)
 
     def _noise(self, seed: int | torch.Generator, *shape: int) -> Tensor:
         like = next(self.parameters())
@@ -302,7 +217,7 @@ class VAE(Autoencoder):
         """
         z = mu + sigma * epsilon
         log_ratio = (0.5 * (epsilon**2 - z**2) + sigma.log()).sum(-1)
-        return self.observation.log_prob(self.decoder(z), x) + log_ratio
+        return self.likelihood.log_prob(self.decoder(z), x) + log_ratio
 
     def iwae_bound(self, x: Tensor, k: int, *, seed: int | torch.Generator = 0) -> Tensor:
         """Return the k-sample bound ln (1/k) Σᵢ wᵢ, shape (B,) (claim `iwae-monotone`).
@@ -318,12 +233,11 @@ class VAE(Autoencoder):
 
         The samples are drawn some at a time, so memory does not grow with n. No gradient.
         """
+        reuse_memory(x.device)
         g = generator(seed, x.device)
         mu, sigma = self.encode(x)
         total = torch.full_like(mu[:, 0], -math.inf)
-        # So many (point, sample) pairs keep the decoder's output in a processor's cache.
-        pairs = 2**11 if x.device.type == "cpu" else 2**18
-        chunk = max(1, pairs // len(x))
+        chunk = max(1, pairs_at_once(x.device) // len(x))
         for start in range(0, n, chunk):
             epsilon = self._noise(g, min(chunk, n - start), len(x))
             log_w = self.log_weights(x, mu, sigma, epsilon)
@@ -334,7 +248,7 @@ class VAE(Autoencoder):
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
         """Return n draws from p_θ(x), shape (n, D): z ~ p(z), then x ~ p_θ(x|z)."""
         with seeded(seed):
-            return self.likelihood(self.prior.sample((n,))).sample()
+            return self.decode(self.prior.sample((n,))).sample()
 
 
 def from_config(config: dict) -> VAE | Autoencoder:
@@ -393,6 +307,16 @@ def from_config(config: dict) -> VAE | Autoencoder:
     return model
 
 
+def load(path: str | Path) -> VAE | Autoencoder:
+    """Return the model stored in `path`, on the CPU; see `read` for what it raises."""
+    tensors, facts = read(path)
+    if facts["config"] is None:
+        raise ValueError(f"{path} holds a model built by hand: build it again, then load into it")
+    model = from_config(facts["config"])
+    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("training.")})
+    return model
+
+
 def swiss_roll_vae(
     latent: int = 2,
     hidden: Sequence[int] = (128, 128),
@@ -422,83 +346,3 @@ def digits_vae(
     return from_config(
         {"data_dim": data_dim, "hidden": list(hidden), "latent": latent, "seed": seed}
     )
-
-
-def _digest(tensors: dict[str, Tensor], facts: str) -> str:
-    """SHA-256 of the facts and of every tensor's name, dtype, shape and bytes."""
-    sha = hashlib.sha256(facts.encode())
-    for name, tensor in sorted(tensors.items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
-    return sha.hexdigest()
-
-
-def write(path: str | Path, tensors: dict[str, Tensor], facts: dict) -> None:
-    """Write tensors and facts (as JSON in the header) to one safetensors file, all or nothing.
-
-    The bytes go to a file beside `path`, reach the disk, and then take its name in one step: a
-    process killed at any moment, or a full disk, leaves the old file whole.
-
-    Raises
-    ------
-    OSError
-        If the folder cannot be written or the disk is full.
-    """
-    path = Path(path)
-    tensors = {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
-    }
-    text = json.dumps(facts)
-    metadata = {"vaekit": text, "sha256": _digest(tensors, text)}
-    replace(path, safetensors.torch.save(tensors, metadata))
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step, or raise OSError and leave what was there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        try:
-            temporary.unlink(missing_ok=True)
-        except OSError:  # the folder itself is not there
-            pass
-        raise OSError(f"could not write {path} ({error.strerror}): nothing was changed") from error
-
-
-def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """Return the tensors, on the CPU, and the facts that `write` put into `path`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is truncated, was tampered with, or was not written by `write`.
-    """
-    content = Path(path).read_bytes()
-    try:
-        tensors = safetensors.torch.load(content)
-        size = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + size])["__metadata__"]
-        whole = metadata["sha256"] == _digest(tensors, metadata["vaekit"])
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is truncated or no vaekit checkpoint ({error})") from error
-    if not whole:
-        raise ValueError(f"{path} was changed after it was written: its SHA-256 does not match")
-    return tensors, json.loads(metadata["vaekit"])
-
-
-def load(path: str | Path) -> VAE | Autoencoder:
-    """Return the model stored in `path`, on the CPU; see `read` for what it raises."""
-    tensors, facts = read(path)
-    if facts["config"] is None:
-        raise ValueError(f"{path} holds a model built by hand: build it again, then load into it")
-    model = from_config(facts["config"])
-    model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("training.")})
-    return model

@@ -57,3 +57,19 @@ def cloud(axes: Axes, points: Tensor, *, size: float = 2, **style) -> None:
     x1, x2 = points.detach().cpu().T
     axes.plot(x1, x2, ".", ms=size, mew=0, **style)
     axes.set(aspect="equal", xlabel="x₁", ylabel="x₂")
+
+
+# A colour for each of ten classes, in figures and widgets alike; told apart on white and on black.
+# They never stand alone: a point of a class is drawn as its numeral.
+CLASS_COLORS = [
+    "#2b83c6",
+    "#d55e00",
+    "#009e73",
+    "#c4679d",
+    "#a98600",
+    "#8a6fd1",
+    "#2f9aaa",
+    "#a0705a",
+    "#7f8790",
+    "#d0474f",
+]

@@ -24,7 +24,10 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.optim.adam import adam
 from tqdm.auto import tqdm
 
-from vaekit.models import Autoencoder, binarize, generator, read, replace, write
+from vaekit.estimates import generator
+from vaekit.likelihoods import binarize
+from vaekit.models import Autoencoder, reuse_memory
+from vaekit.storage import read, write, write_bytes
 
 __all__ = ["History", "Objective", "choose_device", "fit"]
 
@@ -86,7 +89,7 @@ class History:
 
     def save(self, path: str | Path) -> None:
         """Write the rows as JSON, all or nothing."""
-        replace(Path(path), json.dumps(self.rows, indent=1).encode())
+        write_bytes(Path(path), json.dumps(self.rows, indent=1).encode())
 
     @classmethod
     def load(cls, path: str | Path) -> History:
@@ -248,9 +251,9 @@ def choose_device(device: str | torch.device) -> torch.device:
 
 def _check(model, data, validation, epochs, batch_size, lr, precision, patience, binarize) -> None:
     """Raise one clear error for arguments that make no sense, before anything is changed."""
-    model.check(data, grey=binarize)
+    model.validate(data, grey=binarize)
     if validation is not None:
-        model.check(validation, "validation data")
+        model.validate(validation, "validation data")
     for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a whole number of 1 or more, got {value}")
@@ -303,6 +306,7 @@ class _Run:
             "step": torch.zeros(len(self.parameters), device=device),
         }
         gpu = device.type == "cuda"
+        reuse_memory(device)
         if gpu:
             torch.cuda.set_device(device)  # streams, graphs and nccl act on the current device
         # Adam works on views: gathering the gradients into one vector would cost as much again.

@@ -1,7 +1,7 @@
 // A formula that the reader types: read, typeset as it was understood, evaluated in every setting
 // and compared with what Python computed there.
-// Nothing that is typed runs as code. The parser knows numbers, names and operators, and looks names
-// up in Maps, which inherit no `constructor`.
+// Nothing that is typed runs as code: the parser knows numbers, names and operators, and looks the
+// names up in Maps, which inherit no `constructor`.
 
 const TOLERANCE = 1e-10; // relative to max(1, |right|): "to ten digits"
 const DIFFERENT = 1e-6; // a slip must be off by more, somewhere
@@ -31,13 +31,14 @@ const VULGAR = new Map([
 const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 const LOWERED = new Map(
   [..."₀₁₂₃₄₅₆₇₈₉ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ"].map((c, i) => [c, "0123456789aehijklmnoprstuvx"[i]]));
+const UNDER = /^(?:_\{[A-Za-z0-9Α-ω]+\}|_[A-Za-z0-9]+|_[Α-ω]|[₀-ₜᵢᵣᵤᵥⱼ]+)/; // a subscript
 const CLOSING = new Map([["(", ")"], ["[", "]"], ["{", "}"]]);
 
 // One character for each operator, however it is written; and look-alikes of Greek letters.
 const SAME = new Map([
   ..."·⋅∙•×∗".split("").map((c) => [c, "*"]), ..."−–—‐‑".split("").map((c) => [c, "-"]),
   ..."÷∕⁄".split("").map((c) => [c, "/"]), ..."∣｜".split("").map((c) => [c, "|"]),
-  ["µ", "μ"], ["ϕ", "φ"], ["ϵ", "ε"], ["ϑ", "θ"], ["ϱ", "ρ"], ["ς", "σ"], ["Ω", "Ω"], ["′", "'"],
+  ["µ", "μ"], ["ϕ", "φ"], ["ϵ", "ε"], ["ϑ", "θ"], ["ϱ", "ρ"], ["ς", "σ"], ["\u2126", "Ω"], ["′", "'"],
 ]);
 
 /** What is wrong with a formula, in one sentence, and where: from `start` up to `end`. */
@@ -54,7 +55,7 @@ export class FormulaError extends Error {
 /** The name of a symbol in one spelling: "σ_p", "σₚ" and "sigma_p" are the same. */
 export function canonical(name) {
   const text = [...name].map((c) => SAME.get(c) ?? c).join("");
-  const [, base, , lowered = ""] = text.match(/^([^_₀-ₜᵢᵣᵤᵥⱼ]+)(_?)(.*)$/u) ?? [text, text];
+  const [, base, lowered = ""] = text.match(/^([^_₀-ₜᵢᵣᵤᵥⱼ]+)_?(.*)$/u) ?? [text, text];
   const spelled = (part) => GREEK_NAMES.get(part) ?? part;
   const under = [...lowered.replace(/[{}]/g, "")].map((c) => LOWERED.get(c) ?? c).join("");
   const split = under === "" ? base.match(/^(.*?[^0-9])([0-9]+)$/) : null; // x1 is x₁
@@ -121,7 +122,7 @@ function tokenize(text, symbols) {
   function readName() {
     const run = match("[A-Za-z]+") || plain[at];
     const rest = plain.slice(at + run.length);
-    const under = rest.match(/^(?:_\{[A-Za-z0-9Α-ω]+\}|_[A-Za-z0-9]+|_[Α-ω]|[₀-ₜᵢᵣᵤᵥⱼ]+)/)?.[0] ?? "";
+    const under = rest.match(UNDER)?.[0] ?? "";
     const digits = under === "" ? rest.match(/^[0-9]+/)?.[0] ?? "" : "";
     for (const tail of digits === "" ? [under] : [digits, ""]) {
       const name = canonical(run + tail);
@@ -328,7 +329,9 @@ export function parse(text, symbols) {
     const token = peek();
     const before = tokens[at - 1];
     if (token.kind === "raised") fail("A power needs something before it.");
-    if (before?.kind === "operator") fail(`After ${quoted(before.text)} something must follow.`, before);
+    if (before?.kind === "operator") {
+      fail(`After ${quoted(before.text)} something must follow.`, before);
+    }
     if (token.kind === "end") {
       if (!before) fail("There is no formula yet.");
       fail(`This ${quoted(before.text)} is never closed.`, before);
@@ -398,7 +401,7 @@ export function parse(text, symbols) {
 
 // Evaluating
 
-/** The formula's value where `values`, a Map from canonical names, says. NaN where there is none. */
+/** The formula's value at `values`, a Map from canonical names; NaN where it has none. */
 export function evaluate(node, values) {
   const of = (part) => evaluate(part, values);
   switch (node.kind) {
@@ -502,9 +505,9 @@ export function judge(tree, { symbols, settings, truth }, slips) {
   const worst = off.indexOf(Math.max(...off));
   // As many decimals as it takes to tell the two numbers apart.
   const decimals = Math.min(15, Math.max(2, 1 - Math.floor(Math.log10(off[worst]))));
-  let text = `Not yet. In ${count(n)} it is off, by up to ${shown(Number(off[worst].toPrecision(2)))}, `
-    + `for instance at ${where(worst)}: yours ${shown(values[worst], decimals)}, `
-    + `right ${shown(truth[worst], decimals)}.`;
+  const most = shown(Number(off[worst].toPrecision(2)));
+  let text = `Not yet. In ${count(n)} it is off, by up to ${most}, for instance at ${where(worst)}: `
+    + `yours ${shown(values[worst], decimals)}, right ${shown(truth[worst], decimals)}.`;
   const apart = values[worst] - truth[worst];
   const ratio = values[worst] / truth[worst];
   const constant = (f, c) => truth.length > 2
@@ -572,7 +575,7 @@ export function typeset(node, needs = 0) {
   }
 }
 
-/** The terms of a sum, each with its sign, as formulas of their own: so a line breaks between them. */
+/** The terms of a sum, each with its sign: formulas of their own, so that a line breaks between. */
 function terms(node) {
   if (node.kind !== "sum" && node.kind !== "difference") return [[typeset(node)]];
   const operator = sign(node.kind === "sum" ? "+" : "−");
@@ -586,8 +589,8 @@ const INSERTS = ["²", "½", "√(", "ln("]; // what a phone's keyboard hides
 
 function render({ model, el }) {
   const id = `vk-${Math.random().toString(36).slice(2)}`; // a page may hold several widgets
-  const exercise = Object.fromEntries(
-    ["prompt", "symbols", "settings", "truth", "slips", "hint"].map((key) => [key, model.get(key)]));
+  const parts = ["prompt", "symbols", "settings", "truth", "slips", "hint"];
+  const exercise = Object.fromEntries(parts.map((key) => [key, model.get(key)]));
   const { symbols } = exercise;
   const find = frame(el, "Type the formula", "vk-formula", `
     <form class="vk-row" novalidate>
@@ -608,8 +611,8 @@ function render({ model, el }) {
   const place = find(".vk-place");
   const answer = find(".vk-answer");
   find("label").textContent = exercise.prompt;
-  find(`[id="${id}-usable"]`).textContent = `The formula may use ${listed(symbols)}, and what you `
-    + "know: + − · / ^, brackets, ln, exp, sqrt, tanh, |x|, π, e. Enter checks it.";
+  find(`[id="${id}-usable"]`).textContent = `The formula may use ${listed(symbols)}; `
+    + "+ − · / ^ and brackets; ln, exp, sqrt, tanh and |x|; π and e. Enter checks it.";
   find("details").hidden = !exercise.hint;
   find("details p").textContent = exercise.hint;
 

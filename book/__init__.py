@@ -21,6 +21,7 @@ from sphinx.environment.collectors.toctree import TocTreeCollector
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
 
+from book.figures import inline_figures
 from book.ledger import LEDGER, fill_ledger, of_build, write_ledger
 from book.numbering import number
 
@@ -41,11 +42,13 @@ def setup(app: Sphinx) -> dict:
     app.connect("source-read", fill_ledger)
     app.connect("doctree-read", typeset)
     app.connect("env-updated", check_ledger)
+    app.connect("doctree-resolved", inline_figures)
     app.connect("html-page-context", page_context)
     app.connect("build-finished", copy_files)
     app.add_directive_to_domain("prf", "proof", Proof, override=True)
     app.add_css_file("vaekit.css", priority=900)
     app.add_js_file("pages.js", defer="defer")
+    app.add_js_file("formulas.js", defer="defer")
     app.add_js_file("widgets.js", defer="defer")
     # the ledger's page is read last
     return {"parallel_read_safe": False, "parallel_write_safe": True}

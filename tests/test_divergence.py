@@ -15,6 +15,7 @@ from vaekit.divergence import (
     kl_monte_carlo,
     kl_quadrature,
     kl_standard_normal,
+    kl_term,
 )
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -55,6 +56,14 @@ def test_gaussian_by_hand():
 def test_standard_normal_is_the_general_formula():
     p, _ = gaussians()
     close(kl_standard_normal(p.mean, p.stddev), kl_divergence(p, normal(0, 1)))
+
+
+def test_the_term_that_trains_is_the_standard_normal_one_without_its_checks():
+    mu, log_variance = 3 * double(2, 40)
+    close(kl_term(mu, log_variance), kl_standard_normal(mu, (log_variance / 2).exp()))
+    assert kl_term(torch.zeros(()), torch.tensor(-1e4)) == 0.5 * (1e4 - 1)  # σ itself is 0 here
+    assert kl_term(torch.tensor(math.nan), torch.zeros(())).isnan()
+    assert torch.autograd.gradcheck(kl_term, (mu.requires_grad_(), log_variance.requires_grad_()))
 
 
 def test_diagonal_sums_over_the_last_dimension_alone():

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from vaekit import models, storage
+from vaekit import likelihoods, models, storage
 from vaekit.divergence import kl_diagonal, kl_standard_normal
 from vaekit.likelihoods import (
     BernoulliLikelihood,
@@ -92,6 +92,15 @@ def test_kl_term_is_the_divergence_from_the_prior():
     close(kl, kl_standard_normal(mu, sigma))
     close(kl.sum(-1), kl_diagonal(mu, sigma))
     close(kl.sum(-1), kl_divergence(vae.posterior(x), vae.prior))
+
+
+def test_the_training_step_computes_with_the_formulas_that_are_proved(monkeypatch):
+    vae, x = digits_vae(), torch.ones(4, 64)
+    monkeypatch.setattr(models, "kl_term", lambda mu, log_variance: 0 * mu + 7)
+    assert vae.terms(x, torch.zeros(4, 10))[1].eq(7).all()
+    gaussian = GaussianLikelihood(0.3)
+    monkeypatch.setattr(likelihoods, "log_density", lambda x, mu, log_variance: 0 * mu + 7)
+    assert gaussian.log_prob(x, x).eq(7 * 64).all()
 
 
 def test_elbo_is_the_sum_of_densities_written_out():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, Independent, Normal
 
 from vaekit.estimates import generator
+from vaekit.gaussian import log_density
 
 __all__ = [
     "BernoulliLikelihood",
@@ -49,9 +50,7 @@ class GaussianLikelihood(nn.Module):
 
     def log_prob(self, h: Tensor, x: Tensor) -> Tensor:
         """Return ln p(x|h) in nats, summed over D; `h` (…, D) and `x` (…, D) broadcast."""
-        log_variance = self.log_variance
-        squares = (x - h).square() / log_variance.exp()
-        return -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(-1)
+        return log_density(x, h, self.log_variance).sum(-1)
 
 
 class BernoulliLikelihood(nn.Module):

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from vaekit.estimates import generator
 from vaekit.likelihoods import binarize
-from vaekit.models import Autoencoder
+from vaekit.models import Autoencoder, reuse_memory
 from vaekit.storage import read, write, write_bytes
 
 __all__ = ["History", "Objective", "choose_device", "fit"]
@@ -306,11 +306,7 @@ class _Run:
             "step": torch.zeros(len(self.parameters), device=device),
         }
         gpu = device.type == "cuda"
-        if not gpu:
-            # glibc hands freed memory back to the kernel unless it saw a block this large freed
-            # before; without this line the page faults of each step's temporaries cost as much as
-            # its elementwise arithmetic.
-            torch.empty(31 * 2**20, dtype=torch.uint8)
+        reuse_memory(device)
         if gpu:
             torch.cuda.set_device(device)  # streams, graphs and nccl act on the current device
         # Adam works on views: gathering the gradients into one vector would cost as much again.

@@ -40,8 +40,10 @@ class Approximation:
 
     def _parts(self, other: object) -> tuple[Tensor, Tensor] | None:
         """Value and error of the other operand, None if it is a number of another kind."""
-        if isinstance(other, type(self)):
-            return other.value, other.error
+        if isinstance(other, Approximation):
+            # beside an estimate the result is one: leave it to the estimate
+            mine = isinstance(self, Estimate) or not isinstance(other, Estimate)
+            return (other.value, other.error) if mine else None
         if isinstance(other, int | float | Tensor):
             other = torch.as_tensor(other, dtype=self.value.dtype, device=self.value.device)
             return other, torch.zeros_like(other)

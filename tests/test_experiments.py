@@ -49,3 +49,16 @@ def test_stored_results_are_whole(name, seeds):
         assert row["mean"] == pytest.approx(np.mean(values), rel=1e-4)
         assert row["over_seeds"] == pytest.approx(np.std(values, ddof=1) / seeds**0.5, rel=1e-2)
     assert facts["summary"]["elbo"]["mean"] > facts["summary"]["nll"]["mean"]
+
+
+def test_the_comparison_with_the_autoencoder_is_whole():
+    facts = json.loads((RESULTS / "digits_autoencoder.json").read_text())
+    assert {"date", "device", "versions", "protocol", "references"} <= set(facts)
+    assert [seed["seed"] for seed in facts["seeds"]] == list(range(5))
+    for key, row in facts["summary"].items():
+        values = [seed[key] for seed in facts["seeds"]]
+        assert row["mean"] == pytest.approx(np.mean(values), rel=1e-4)
+        assert row["over_seeds"] == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-2)
+    for seed in facts["seeds"]:
+        gap = seed["autoencoder_2_nll_fitted"] - seed["vae_2_nll_prior"]
+        assert seed["nll_difference"] == pytest.approx(gap, abs=1e-3)

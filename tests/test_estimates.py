@@ -221,7 +221,9 @@ def test_an_integral_that_is_not_finite_is_refused(f, lower):
 
 def test_an_integral_over_the_plane_knows_its_error():
     width = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
-    area = integrate_plane(lambda z: torch.exp(-(z / width[:, None]).square().sum(-1) / 2), limit=20)
+    area = integrate_plane(
+        lambda z: torch.exp(-(z / width[:, None]).square().sum(-1) / 2), limit=20
+    )
     truth = 2 * math.pi * width**2
     assert area.value.shape == (3,)
     assert ((area.value - truth).abs() <= area.error + 1e-12 * truth).all()

@@ -21,6 +21,7 @@ from sphinx.environment.collectors.toctree import TocTreeCollector
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.fileutil import copy_asset
 
+from book.access import current_roles
 from book.figures import inline_figures
 from book.ledger import LEDGER, fill_ledger, of_build, write_ledger
 from book.numbering import number
@@ -44,6 +45,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("env-updated", check_ledger)
     app.connect("doctree-resolved", inline_figures)
     app.connect("html-page-context", page_context)
+    app.connect("html-page-context", current_roles)
     app.connect("build-finished", copy_files)
     app.add_directive_to_domain("prf", "proof", Proof, override=True)
     app.add_css_file("vaekit.css", priority=900)

@@ -272,7 +272,13 @@ function edges() {
     MathJax.startup = { pageReady: () => MathJax.startup.defaultPageReady().then(formulas.fit) };
   }
   addEventListener("load", soon);
-  addEventListener("resize", soon);
+  // the column: it may glide to its new width after the window has changed
+  let width;
+  const column = new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width !== width) soon();
+    width = contentRect.width;
+  });
+  for (const article of document.querySelectorAll("article")) column.observe(article);
   document.addEventListener("toggle", soon, true); // a <details>
   document.addEventListener("click", (event) => event.target.closest("article") && soon());
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from small_book import build
 
 from book.ledger import SEEDS, checks, ledger, short, tables
 from book.numbering import CLAIMS, number
-from conftest import build_small
 from vaekit.claims import claim, derivation
 
 ROOT = Path(__file__).parent.parent
@@ -184,19 +184,19 @@ def test_a_build_fails_without_a_check_until_it_is_back(tmp_path):
     chapters = {"02_one": whole, "ledger": (ROOT / "chapters" / "ledger.md").read_text("utf-8")}
     book(tmp_path, chapters)
     (tmp_path / "chapters" / "references.bib").touch()
-    assert build_small(tmp_path).exit_code == 0
+    assert build(tmp_path).exit_code == 0
     page = (tmp_path / "_build" / "html" / "chapters" / "ledger.html").read_text("utf-8")
     assert "Theorem 2.1" in page
     assert "a sum_of *parts*" in page, "the words of a check are no Markdown"
 
     book(tmp_path, chapters | {"02_one": whole.replace(check, "")})
     for _ in range(2):  # the second time nothing is left to read again
-        run = build_small(tmp_path)
+        run = build(tmp_path)
         assert run.exit_code != 0
         assert "the theorem a has no check" in run.output
 
     book(tmp_path, chapters)
-    assert build_small(tmp_path).exit_code == 0
+    assert build(tmp_path).exit_code == 0
 
 
 def test_small_numbers_are_short():

@@ -14,7 +14,7 @@ from sphinx.environment.collectors.toctree import TocTreeCollector
 def setup(app: Sphinx) -> dict:
     """Register everything with Sphinx."""
     # here, since `python -m book.notebooks` would load that module twice
-    from book import execution, ledger, notebooks, numbering, pages, proofs
+    from book import access, execution, figures, ledger, notebooks, numbering, pages, proofs
 
     # Kernels import vaekit from this clone, installed or not.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -29,13 +29,16 @@ def setup(app: Sphinx) -> dict:
     app.connect("source-read", ledger.fill)
     app.connect("doctree-read", pages.typeset)
     app.connect("env-updated", ledger.check)
+    app.connect("doctree-resolved", figures.inline_figures)
     app.connect("html-page-context", pages.page_context)
+    app.connect("html-page-context", access.current_roles)
     app.connect("build-finished", pages.copy_mathjax)
     app.connect("build-finished", notebooks.offer)
     app.connect("build-finished", ledger.write)
     app.add_directive_to_domain("prf", "proof", proofs.Proof, override=True)
     app.add_css_file("vaekit.css", priority=900)
     app.add_js_file("pages.js", defer="defer")
+    app.add_js_file("formulas.js", defer="defer")
     app.add_js_file("widgets.js", defer="defer")
     # the ledger's page is read last
     return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -9,8 +9,9 @@ import ast
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatch
-from functools import partial
+from functools import cache, partial
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -31,19 +32,17 @@ class ChapterClient(NotebookClientCache):
     root: Path
 
     def start_client(self) -> None:
-        """Choose the cache, forget the chapter's older ones, and run or look up.
+        """Choose the cache, and run or look up.
 
         A chapter found in the cache is written with its outputs, as one that has just run is;
         myst-nb would write it to ``_build/jupyter_execute`` as it was before it ran. What a cell
         prints is one output; myst-nb's option for that changes the first piece and leaves the rest.
         """
         source = self.notebook
-        caches = Path(self.nb_config.execution_cache_path)
-        cache = caches / f"{self.path.stem}-{digest(self.path, self.root)}"
-        for old in caches.glob(f"{self.path.stem}-*"):
-            if old != cache:
-                shutil.rmtree(old)
-        self._nb_config = self.nb_config.copy(execution_cache_path=str(cache))
+        docname = self.path.relative_to(self.root).with_suffix("").as_posix()
+        name = folder(docname, digest(self.path, self.root))
+        path = Path(self.nb_config.execution_cache_path, name)
+        self._nb_config = self.nb_config.copy(execution_cache_path=str(path))
         super().start_client()
         for cell in self.notebook.cells:
             if cell.cell_type == "code":
@@ -51,12 +50,23 @@ class ChapterClient(NotebookClientCache):
         source.update(self.notebook)
 
 
+def folder(docname: str, digest: str) -> str:
+    """Name the cache of a page whose cells use what has this digest."""
+    return f"{docname.replace('/', '-')}-{digest}"
+
+
 def outdated(app: Sphinx, env: BuildEnvironment, *_) -> set[str]:
-    """Name the pages whose cells use something else than when they were read."""
+    """Name the pages whose cells use something else than when they were read.
+
+    The caches for what was used before are removed.
+    """
     root = Path(app.srcdir)
     pages = {name: root / f"{name}.md" for name in env.found_docs}
     now = {name: digest(page, root) for name, page in pages.items() if page.is_file()}
     before, env.digests = getattr(env, "digests", {}), now
+    for old in Path(env.mystnb_config.execution_cache_path).glob("*"):
+        if old.name not in {folder(*page) for page in now.items()}:
+            shutil.rmtree(old, ignore_errors=True)
     return {name for name in now if now[name] != before.get(name)}
 
 
@@ -87,7 +97,7 @@ def uses(chapter: Path, root: Path) -> list[Path]:
     for path in modules:  # it grows
         if path not in files:
             files.add(path)
-            tree = ast.parse(path.read_text("utf-8"))
+            tree = python(path.read_text("utf-8"))
             package = ".".join(path.parent.relative_to(root).parts)
             files.update(named(tree, path.parent))
             modules += imported(tree, root, package)
@@ -96,8 +106,17 @@ def uses(chapter: Path, root: Path) -> list[Path]:
 
 def code_of(text: str) -> ast.Module:
     """Return the code of all cells of a chapter."""
-    plain = TransformerManager().transform_cell  # magics are no Python
-    return ast.parse("\n".join(plain(cell.body) for cell in directives(text, "code-cell")))
+    cells = [python(cell.body) for cell in directives(text, "code-cell")]
+    return ast.Module([statement for cell in cells for statement in cell.body], [])
+
+
+@cache
+def python(code: str) -> ast.Module:
+    """Parse the code of a module or a cell; what is wrong with it is said when it is run."""
+    for plain in (str, TransformerManager().transform_cell):  # magics are no Python
+        with suppress(SyntaxError):
+            return ast.parse(plain(code))
+    return ast.Module([], [])
 
 
 def imported(code: ast.AST, root: Path, package: str = "") -> Iterator[Path]:
@@ -117,10 +136,10 @@ def imported(code: ast.AST, root: Path, package: str = "") -> Iterator[Path]:
                 yield from filter(Path.is_file, (path.with_suffix(".py"), path / "__init__.py"))
 
 
-def named(code: ast.AST, folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder, but for Python's, whose names are in the strings of the code."""
+def named(code: ast.AST, place: Path) -> Iterator[Path]:
+    """Yield the files in a place, but for Python's, whose names are in the strings of the code."""
     strings = {text for node in ast.walk(code) for text in _string(node)}
-    for path in folder.rglob("*"):
+    for path in place.rglob("*"):
         name = partial(fnmatch, path.name)
         if path.suffix not in ("", ".py", ".pyc") and any(
             name(text.rpartition("/")[2]) for text in strings if text.endswith(path.suffix)

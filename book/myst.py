@@ -7,6 +7,7 @@ them sees a theorem, a formula or a cell that the others do not.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import yaml
 from markdown_it.renderer import RendererHTML
@@ -48,9 +49,10 @@ class Directive:
     start: int
 
 
-def parse(text: str) -> list[Token]:
+@cache
+def parse(text: str) -> tuple[Token, ...]:
     """Return the tokens of a text; directives are fences whose content is not parsed."""
-    return PARSER.parse(text)
+    return tuple(PARSER.parse(text))
 
 
 def directive(token: Token) -> Directive | None:

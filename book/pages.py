@@ -43,6 +43,8 @@ def page_context(app: Sphinx, pagename: str, _template: str, context: dict, _doc
     """Offer the notebook of a chapter and take out what only a web server could serve."""
     if "kernelspec" in app.env.metadata.get(pagename, {}):
         context["ipynb_source"] = f"{pagename}.ipynb"
+    if pagename == "search":
+        app.add_js_file("search.js", defer="defer")
     context["local"] = local
 
 

@@ -81,7 +81,8 @@ def test_an_environment_is_made_once_and_mended(folder):
     (folder / ".venv" / "bin").mkdir(parents=True)  # half made
     (folder / ".venv" / "bin" / "python").write_text("half")
     assert make(folder, ".venv/ready", name).returncode == 0
-    assert subprocess.run([folder / ".venv" / "bin" / "python", "-c", "import pip"]).returncode == 0
+    whole = [folder / ".venv" / "bin" / "python", "-c", "import pip"]
+    assert subprocess.run(whole, cwd=folder).returncode == 0
     made = ready.stat().st_mtime_ns
     assert "up to date" in make(folder, ".venv/ready", name).stdout
     assert ready.stat().st_mtime_ns == made

@@ -7,7 +7,9 @@ from math import isqrt
 import matplotlib as mpl
 import torch
 from cycler import cycler
+from IPython import get_ipython
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor
 
 # Okabe & Ito's palette: told apart by colour-blind eyes, and read on white and on black.
@@ -20,11 +22,18 @@ BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW = (
     "#E69F00",
 )
 
+# From nothing to full blue: for filled contours, which lie on the page as it is, light or dark.
+SHADE = LinearSegmentedColormap.from_list("shade", [BLUE + "00", BLUE + "ff"])
+
+MANY = 500  # points; so many are stored as one image instead of one by one
+
 
 def use_style() -> None:
-    """Set matplotlib's defaults for every figure that follows.
+    """Set matplotlib's defaults for every figure that follows, and draw them as SVG in a notebook.
 
-    Called once at the top of a chapter. It changes ``matplotlib.rcParams`` and nothing else.
+    Called once at the top of a chapter. It changes ``matplotlib.rcParams`` and the format of
+    pictures in the notebook that calls it. Text stays text, so that a page can set it in its own
+    font; images, and `cloud`s of many points, are stored in 192 pixels per inch.
     """
     mpl.rcParams.update(
         {
@@ -35,12 +44,18 @@ def use_style() -> None:
             "figure.constrained_layout.use": True,
             "figure.dpi": 110,
             "figure.figsize": (6.4, 3.2),
-            "font.size": 10,
+            "font.size": 11,
             "image.cmap": "gray",
             "legend.frameon": False,
             "lines.linewidth": 1.8,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "vaekit",  # the same names inside the file at every run
         }
     )
+    if get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("svg", dpi=192)
 
 
 def cloud(axes: Axes, points: Tensor, *, size: float = 2, **style) -> None:
@@ -58,7 +73,8 @@ def cloud(axes: Axes, points: Tensor, *, size: float = 2, **style) -> None:
         Passed on to ``axes.plot``, for example ``color`` or ``label``.
     """
     x1, x2 = points.detach().cpu().T
-    axes.plot(x1, x2, ".", ms=size, mew=0, **style)
+    many = len(points) > MANY
+    axes.plot(x1, x2, ".", ms=size, mew=0, **{"rasterized": many} | style)
     axes.set(aspect="equal", xlabel="x₁", ylabel="x₂")
 
 

@@ -19,7 +19,7 @@ export const line = (kind, x1, y1, x2, y2) => svg("line", { class: `vk-${kind}`,
 export const write = (kind, text, x, y, anchor = "start") =>
   svg("text", { class: `vk-${kind}`, x, y, "text-anchor": anchor }, text);
 
-/** Fill `el` with a widget's frame, in which `html` stands, and return a function that finds in it. */
+/** Fill `el` with a widget's frame, in which `html` stands; returns a function that finds in it. */
 export function frame(el, label, kind, html) {
   // Jupyter's own shortcuts would take the arrow keys: its attribute keeps them out of the frame.
   el.innerHTML = `<div class="vk-widget ${kind}" role="group" aria-label="${label}"
@@ -28,11 +28,13 @@ export function frame(el, label, kind, html) {
 }
 
 /** A handle of the drawing, which Tab reaches. */
-export const makeHandle = (kind, attributes, ...shapes) => {
-  const handle = svg("g", { class: `vk-handle ${kind}`, tabindex: 0, role: "slider", ...attributes });
+export function makeHandle(kind, attributes, ...shapes) {
+  const handle = svg("g", {
+    class: `vk-handle ${kind}`, tabindex: 0, role: "slider", ...attributes,
+  });
   handle.append(...shapes);
   return handle;
-};
+}
 
 /**
  * Let a pointer move `handle`. `grab` gets each press on `surface`, which may be the handle itself,

@@ -40,9 +40,10 @@ function render({ model, el }) {
       </div>
     </div>
     <p class="vk-hint">Drag the ring, click anywhere in the plane, or press Tab and then the
-      arrow keys; 0 leads back to the middle. The picture is what the decoder makes of z: the more ink a square shows, the
-      more probable is a 1 at that pixel. Each numeral stands where the encoder puts a test digit
-      of that class; circles mark 1, 2 and 3 standard deviations of the prior N(0, I).</p>`);
+      arrow keys; 0 leads back to the middle. The picture is what the decoder makes of z: the more
+      ink a square shows, the more probable is a 1 at that pixel. Each numeral stands where the
+      encoder puts a test digit of that class; circles mark 1, 2 and 3 standard deviations of the
+      prior N(0, I).</p>`);
   const plane = find(".vk-plane svg");
   const layers = model.get("layers").map(
     ({ weight, bias }) => ({ weight: unpack(weight), bias: unpack(bias) }));

@@ -26,6 +26,7 @@ def _over_points(
     bound: Callable[[Tensor, torch.Generator], Tensor],
     model: VAE,
     x: Tensor,
+    name: str,
     samples: int,
     seed: int,
     *,
@@ -34,8 +35,8 @@ def _over_points(
 ) -> Estimate:
     """Average `bound`, which holds `at_once` samples of each point, over `x`, a block at a time."""
     model.validate(x)
-    if samples < 1:
-        raise ValueError(f"at least 1 sample is needed, got {samples}")
+    if not isinstance(samples, int) or samples < 1:
+        raise ValueError(f"{name} must be a whole number of 1 or more, got {samples}")
     if len(x) < 2:
         raise ValueError("a standard error needs at least 2 data points")
     device = next(model.parameters()).device
@@ -60,7 +61,7 @@ def elbo(model: VAE, x: Tensor, *, samples: int = 1, seed: int = 0) -> Estimate:
     def bound(block: Tensor, g: torch.Generator) -> Tensor:
         return sum(model.elbo(block, seed=g) for _ in range(samples)) / samples
 
-    return _over_points(bound, model, x, samples, seed)
+    return _over_points(bound, model, x, "samples", samples, seed)
 
 
 def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
@@ -75,7 +76,7 @@ def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
         If `x` does not suit the model, has fewer than 2 points, or k is below 1.
     """
     return _over_points(
-        lambda block, g: model.iwae_bound(block, k, seed=g), model, x, k, seed, at_once=k
+        lambda block, g: model.iwae_bound(block, k, seed=g), model, x, "k", k, seed, at_once=k
     )
 
 
@@ -93,7 +94,13 @@ def log_evidence(
         If `x` does not suit the model, has fewer than 2 points, or n is below 1.
     """
     return _over_points(
-        lambda block, g: model.log_evidence(block, n, seed=g), model, x, n, seed, progress=progress
+        lambda block, g: model.log_evidence(block, n, seed=g),
+        model,
+        x,
+        "n",
+        n,
+        seed,
+        progress=progress,
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from math import isqrt
+
 import matplotlib as mpl
+import torch
 from cycler import cycler
 from IPython import get_ipython
 from matplotlib.axes import Axes
@@ -89,3 +92,36 @@ CLASS_COLORS = [
     "#7f8790",
     "#d0474f",
 ]
+
+
+def tiles(images: Tensor, *, side: int | None = None, gap: int = 1) -> Tensor:
+    """Lay square images out in rows and columns, as one picture for ``axes.imshow``.
+
+    Parameters
+    ----------
+    images : Tensor
+        Shape (rows, columns, side²), row by row of pixels, on any device.
+    side : int
+        Pixels along an edge; without it, the square root of the last dimension.
+    gap : int
+        Pixels between neighbours. They are NaN, which matplotlib leaves transparent.
+
+    Returns
+    -------
+    Tensor
+        Shape (rows · (side + gap) − gap, columns · (side + gap) − gap), detached, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the last dimension is not side².
+    """
+    rows, columns, pixels = images.shape
+    side = isqrt(pixels) if side is None else side
+    if side**2 != pixels:
+        raise ValueError(f"images of {pixels} pixels are not squares of side {side}")
+    step = side + gap
+    framed = torch.full((rows, step, columns, step), torch.nan, dtype=images.dtype)
+    squares = images.detach().cpu().view(rows, columns, side, side)
+    framed[:, :side, :, :side] = squares.transpose(1, 2)
+    return framed.view(rows * step, columns * step)[: rows * step - gap, : columns * step - gap]

@@ -73,7 +73,8 @@ def power_of_ten(x: float, digits: int = 1) -> str:
     digit, _, exponent = f"{x:.{digits - 1}e}".partition("e")
     if -4 < int(exponent) < 4:
         return f"{float(f'{x:.{digits - 1}e}'):g}"
-    return f"{float(digit):g}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{float(digit):g}·10{raised}"
 
 
 def rows(group: Facts) -> list[tuple[str, str, str]]:

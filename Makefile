@@ -10,7 +10,7 @@ RUN := .venv/bin/python -m
 # an environment that was moved, or whose Python is gone, does not count as made
 $(shell .venv/bin/python -c 'import pip' 2>/dev/null || rm -f .venv/ready)
 
-.PHONY: book test notebooks serve bench compat clean
+.PHONY: book test notebooks serve bench compat seeds mutants clean
 
 book: .venv/ready
 	.venv/bin/python .venv/bin/jupyter-book build .
@@ -31,6 +31,12 @@ bench: .venv/ready
 
 compat:
 	$(PYTHON) .ci/compat.py
+
+seeds: .venv/ready
+	$(RUN) book.seeds
+
+mutants: .venv/ready
+	$(RUN) tests.mutants
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache

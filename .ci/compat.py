@@ -35,7 +35,7 @@ def passes(name: str) -> bool:
     folder = ROOT / "_build" / "compat" / name
     venv.create(folder, clear=True, with_pip=True)
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", *SETS[name], "pytest", "packaging"]
+    install = [python, "-m", "pip", "install", "--quiet", *SETS[name], "pytest", "click"]
     if subprocess.run(install).returncode:
         return False
     tests = [ROOT / "tests" / f"test_{module}.py" for module in TESTS.split()]

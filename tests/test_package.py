@@ -71,8 +71,8 @@ def test_the_pins_are_exact_and_satisfy_the_package():
 def test_every_import_of_another_package_is_a_dependency():
     dependencies = {Requirement(line).name for line in PROJECT["project"]["dependencies"]}
     known = {"vaekit", *sys.stdlib_module_names, *dependencies}
-    # named otherwise than their package; traitlets and cycler come with ipywidgets and matplotlib
-    known |= {"sklearn", "traitlets", "cycler"}
+    # named otherwise than its package, or brought by ipywidgets and matplotlib
+    known |= {"sklearn", "traitlets", "IPython", "matplotlib_inline", "cycler"}
     for path in SOURCES:
         tops = {module.split(".")[0] for module in imports(path)}
         assert tops <= known, f"{name(path)} imports {tops - known}"

@@ -711,6 +711,7 @@ function render({ model, el }) {
     };
     find(".vk-inserts").append(button);
   }
+  keepKeys(el);
 
   function fromModel() {
     const typed = model.get("typed");

@@ -95,6 +95,7 @@ const formulas = (() => {
       if (!isWide(element)) parts.at(-1).push(element);
       else if (parts.at(-1).length) parts.push([]);
     }
+    for (const [first] of parts.slice(1)) first?.removeAttribute("space");
     return parts.filter((part) => part.length);
   }
 

@@ -3,7 +3,8 @@
 All values are in nats per data point. The standard error of a bound is that of a mean over the
 data points, std / √N: it covers which points were drawn and the noise of z, since each point has
 its own, but not the bias of a bound, which lies below ln p_θ(x) by construction. The model's device
-and dtype are used; data move there piece by piece, so memory grows with neither points nor samples.
+and dtype are used; data move there piece by piece, so memory does not grow with the points, nor
+with the samples, of which `iwae_bound` alone holds all those of one point.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vaekit.estimates import Estimate, generator
-from vaekit.models import VAE
+from vaekit.models import VAE, pairs_at_once
 
 __all__ = ["active_units", "elbo", "iwae_bound", "log_evidence", "two_sample_distance"]
 
@@ -25,22 +26,25 @@ def _over_points(
     bound: Callable[[Tensor, torch.Generator], Tensor],
     model: VAE,
     x: Tensor,
+    name: str,
     samples: int,
     seed: int,
+    *,
+    at_once: int = 1,
     progress: bool = False,
 ) -> Estimate:
-    """Average `bound` over the points of `x`, some at a time."""
+    """Average `bound`, which holds `at_once` samples of each point, over `x`, a block at a time."""
     model.validate(x)
-    if samples < 1:
-        raise ValueError(f"at least 1 sample is needed, got {samples}")
+    if not isinstance(samples, int) or samples < 1:
+        raise ValueError(f"{name} must be a whole number of 1 or more, got {samples}")
     if len(x) < 2:
         raise ValueError("a standard error needs at least 2 data points")
     device = next(model.parameters()).device
     g = generator(seed, device)
-    blocks = x.split(128 if device.type == "cpu" else 1024)
+    points = 128 if device.type == "cpu" else 1024
+    blocks = x.split(max(1, min(points, pairs_at_once(device) // at_once)))
     values = [bound(block.to(device), g) for block in tqdm(blocks, disable=not progress)]
-    values = torch.cat(values).double().cpu()
-    return Estimate(values.mean(), values.std() / len(x) ** 0.5, len(x))
+    return Estimate.of(torch.cat(values).double().cpu())
 
 
 def elbo(model: VAE, x: Tensor, *, samples: int = 1, seed: int = 0) -> Estimate:
@@ -57,7 +61,7 @@ def elbo(model: VAE, x: Tensor, *, samples: int = 1, seed: int = 0) -> Estimate:
     def bound(block: Tensor, g: torch.Generator) -> Tensor:
         return sum(model.elbo(block, seed=g) for _ in range(samples)) / samples
 
-    return _over_points(bound, model, x, samples, seed)
+    return _over_points(bound, model, x, "samples", samples, seed)
 
 
 def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
@@ -71,7 +75,9 @@ def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
     TypeError, ValueError
         If `x` does not suit the model, has fewer than 2 points, or k is below 1.
     """
-    return log_evidence(model, x, k, seed=seed)
+    return _over_points(
+        lambda block, g: model.iwae_bound(block, k, seed=g), model, x, "k", k, seed, at_once=k
+    )
 
 
 def log_evidence(
@@ -88,7 +94,13 @@ def log_evidence(
         If `x` does not suit the model, has fewer than 2 points, or n is below 1.
     """
     return _over_points(
-        lambda block, g: model.log_evidence(block, n, seed=g), model, x, n, seed, progress
+        lambda block, g: model.log_evidence(block, n, seed=g),
+        model,
+        x,
+        "n",
+        n,
+        seed,
+        progress=progress,
     )
 
 
@@ -135,5 +147,4 @@ def two_sample_distance(x: Tensor, y: Tensor, *, blocks: int = 10) -> Estimate:
     a, b = (t[: m * blocks].view(blocks, m, -1) for t in (x, y))
     between = torch.cdist(a, b).mean((1, 2))
     within = sum(torch.cdist(t, t).sum((1, 2)) for t in (a, b)) / (m * (m - 1))
-    values = 2 * between - within
-    return Estimate(values.mean(), values.std() / blocks**0.5, blocks)
+    return Estimate.of(2 * between - within)

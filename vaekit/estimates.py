@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
@@ -152,6 +152,16 @@ class Estimate(Approximation):
         mean = values.mean(0)
         square = (values - mean).square()
         return cls._from_sums(mean, square.sum(0), square.square().sum(0), len(values))
+
+    @classmethod
+    def stack(cls, estimates: Sequence[Self]) -> Self:
+        """Return several estimates of one shape as one, along a new first dimension."""
+        return cls(
+            torch.stack([e.value for e in estimates]),
+            torch.stack([e.error for e in estimates]),
+            min(e.n for e in estimates),
+            torch.stack([torch.as_tensor(e.contributions) for e in estimates]),
+        )
 
     @classmethod
     def _from_sums(cls, mean: Tensor, squares: Tensor, fourths: Tensor, n: int) -> Self:
@@ -327,3 +337,48 @@ def integrate(f: Callable[[Tensor], Tensor], lower: float, upper: float) -> Appr
     size = np.maximum(size, 1e-12 * np.max(size)) + (np.max(size) == 0)  # an integrand of zero
     value, error = quadrature(lambda x: values(x) / size, epsabs=1e-13, epsrel=1e-12)
     return Approximation(torch.as_tensor(value * size), torch.as_tensor(error * size))
+
+
+def maximise(f: Callable[..., Tensor], *start: Tensor) -> Approximation:
+    """Climb from `start` to the largest values that f reaches, by quasi-Newton steps.
+
+    Parameters
+    ----------
+    f : callable
+        Maps tensors of the shapes of `start` to values of any shape, each of which is to be as
+        large as possible; their sum is what climbs, so no two may pull at the same parameter.
+    *start : Tensor
+        Where each parameter begins.
+
+    Returns
+    -------
+    Approximation
+        The values at the end, where no derivative is above 10⁻⁶; their error is given as 10⁻⁶,
+        which holds if the maximum is not extremely flat.
+
+    Raises
+    ------
+    ValueError
+        If the climb does not end within 2000 steps.
+    """
+    theta = [t.clone().requires_grad_() for t in start]
+    optimiser = torch.optim.LBFGS(
+        theta,
+        max_iter=2000,
+        tolerance_grad=1e-6,
+        tolerance_change=0,
+        history_size=50,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        total = -f(*theta).sum()
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+    if not max(t.grad.abs().max().item() for t in theta) < 1e-4:
+        raise ValueError("the climb has not come to an end")
+    value = f(*theta).detach()
+    return Approximation(value, torch.full_like(value, 1e-6))

@@ -1,4 +1,4 @@
-"""Chapter 10's verdicts over several trainings: does a VAE unroll the Swiss roll, and what if it did?
+"""Chapter 10 over several trainings: whether a VAE unrolls the roll, and what is gained if it does.
 
     python -m experiments.swiss_roll
 

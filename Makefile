@@ -29,6 +29,11 @@ bench: .venv/ready
 	$(RUN) pip install --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt
 	$(RUN) benchmarks
 
+# a real JupyterLab and a real Notebook, every widget driven by the keyboard: a minute each
+.PHONY: clients
+clients: .venv/ready
+	.venv/bin/python tests/clients.py
+
 clean:
 	rm -rf _build .pytest_cache .ruff_cache
 

@@ -649,7 +649,7 @@ def test_the_exercise_is_labelled_and_spoken(mount):
     assert page.locator("[role=status]").count() == 1
     names = page.locator("button").evaluate_all("a => a.map((b) => b.ariaLabel ?? b.textContent)")
     assert names == ["Check", *(f"Insert {text}" for text in ("a", "b", "²", "½", "√(", "ln("))]
-    for control in page.locator("button, summary").all():
+    for control in page.locator("input, button, summary").all():
         assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
 
 

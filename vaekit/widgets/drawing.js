@@ -26,12 +26,11 @@ export function frame(el, label, kind, html) {
 }
 
 /**
- * Keep the keys of every control in `el`: Jupyter would take arrows and space to move between cells.
- * It looks for the attribute on the control itself. It knows by itself what a text field is, and
- * leaves such a field the shortcuts that do no harm in it, Ctrl+S for one.
+ * Keep the keys of every control in `el`: Jupyter would take arrows and space to move between cells,
+ * and Enter to edit one. It looks for the attribute on the control itself.
  */
 export function keepKeys(el) {
-  for (const control of el.querySelectorAll("[tabindex], button, summary, input:not([type=text])")) {
+  for (const control of el.querySelectorAll("[tabindex], button, summary, input")) {
     control.setAttribute("data-lm-suppress-shortcuts", "true");
   }
 }

@@ -13,11 +13,13 @@ from pathlib import Path
 
 import nbformat
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
 from book.numbering import CLAIMS, chapter_number, docnames, number
 
 LEDGER = "chapters/ledger"
+SEEDS = Path("chapters", "results", "seeds.json")  # what `make seeds` stored
 
 
 def checks(notebook: Path) -> Iterator[dict]:
@@ -42,7 +44,8 @@ def ledger(root: Path, executed: Path) -> list[dict]:
     -------
     list of dict
         One for each claim, in reading order: its ``label``, ``number``, ``title``, ``statement``
-        (theorem, …), ``chapter`` and ``url``, and the facts of its check.
+        (theorem, …), ``chapter`` and ``url``, and the facts of its check; ``seeds`` says how often
+        the check was run with other seeds, and how often it gave an alarm, where that is stored.
 
     Raises
     ------
@@ -51,6 +54,11 @@ def ledger(root: Path, executed: Path) -> list[dict]:
         that has not passed, and check that refutes nothing.
     """
     claims = {label: e for label, e in number(root).items() if e.kind in CLAIMS}
+    stored = json.loads((root / SEEDS).read_text("utf-8")) if (root / SEEDS).exists() else {}
+    seeds = {
+        label: {"count": tried["runs"], "alarms": tried["alarms"]}
+        for label, tried in stored.get("claims", {}).items()
+    }
     rows, problems = [], []
     for docname in docnames(root):
         notebook = executed / f"{docname}.ipynb"
@@ -81,6 +89,7 @@ def ledger(root: Path, executed: Path) -> list[dict]:
                     "chapter": chapter_number(docname),
                     "url": f"{docname}.html#{entry.anchor}",
                     **facts,
+                    "seeds": seeds.get(label),
                 }
             )
     if problems:
@@ -96,17 +105,34 @@ def of_build(app: Sphinx) -> list[dict]:
         raise ExtensionError(str(error)) from None
 
 
-def write_ledger(app: Sphinx) -> None:
-    """Write the ledger as ``ledger.json`` beside the pages."""
-    text = json.dumps(of_build(app), indent=1, ensure_ascii=False, allow_nan=False)
-    (Path(app.outdir) / "ledger.json").write_text(text + "\n", encoding="utf-8")
+def read_again(_app, env: BuildEnvironment, *_) -> set[str]:
+    """Read the ledger's page in every build, since any chapter may have changed it."""
+    return {LEDGER} & env.found_docs
 
 
-def fill_ledger(app: Sphinx, docname: str, source: list[str]) -> None:
+def read_last(_app, _env, docnames: list[str]) -> None:
+    """Read the ledger's page when the outputs of all chapters are there."""
+    docnames.sort(key=lambda docname: docname == LEDGER)
+
+
+def check(app: Sphinx, _env) -> None:
+    """End the build, at each run of it, if claims and checks do not match."""
+    of_build(app)
+
+
+def fill(app: Sphinx, docname: str, source: list[str]) -> None:
     """Put the tables where the source of the ledger's page says ``{ledger}``."""
     if docname == LEDGER:
         titles = {doc: title.astext() for doc, title in app.env.titles.items()}
         source[0] = source[0].replace("{ledger}", tables(of_build(app), titles))
+
+
+def write(app: Sphinx, exception: Exception | None) -> None:
+    """Write the ledger as ``ledger.json`` beside the pages."""
+    if exception or app.builder.format != "html":
+        return
+    text = json.dumps(of_build(app), indent=1, ensure_ascii=False, allow_nan=False)
+    (Path(app.outdir) / "ledger.json").write_text(text + "\n", encoding="utf-8")
 
 
 def tables(rows: list[dict], titles: dict[str, str]) -> str:
@@ -123,25 +149,44 @@ def tables(rows: list[dict], titles: dict[str, str]) -> str:
 
 
 def _cells(row: dict) -> tuple[str, ...]:
-    settings = f"; {row['settings']} settings" if row["settings"] > 1 else ""
     return (
         f"{{prf:ref}}`{row['label']}` {row['title']}",
-        ", ".join(_plain(route) for route in _routes(row)) + settings,
-        power_of_ten(row["resolution"]),
+        "; ".join([", ".join(map(_plain, _routes(row))), *_tried(row)]),
+        noticed(row),
         "; ".join(_plain(version["statement"]) for version in row["refuted"]),
     )
 
 
 def _routes(row: dict) -> list[str]:
-    """Name the routes once each; the lines of a derivation and the sides of an inequality count."""
-    names = list(dict.fromkeys(route["name"] for route in row["routes"]))
-    lines = [name for name in names if name.startswith("line ")]
-    sides = [name for name in names if name.endswith(" side") or name.startswith("equality case")]
-    return (
-        [name for name in names if name not in lines + sides]
-        + ([f"{len(lines)} lines of the derivation"] if lines else [])
-        + (["a strict case", "a case of equality"] if sides else [])
-    )
+    """Name, once each, what was compared: routes, inequalities, and lines of a derivation."""
+    found = []
+    for group in row["groups"]:
+        match group["kind"]:
+            case "derivation":
+                found.append(f"{len(group['routes'])} lines of the derivation")
+            case "inequality":
+                found.append("an inequality, where it is strict and where it is an equality")
+            case _:
+                found += [route["name"] for route in group["routes"]]
+    return list(dict.fromkeys(found))
+
+
+def _tried(row: dict) -> list[str]:
+    settings = [f"{row['settings']} settings"] if row["settings"] > 1 else []
+    if not row["seeds"]:
+        return settings
+    count, alarms = row["seeds"]["count"], row["seeds"]["alarms"]
+    said = {0: "no alarm", 1: "1 alarm"}.get(alarms, f"{alarms} alarms")
+    return [*settings, f"{count} other seeds: {said}"]
+
+
+def noticed(row: dict) -> str:
+    """Say in words how small an error a check would have noticed."""
+    exact, sampled = row["resolution"], row["sampling"]
+    words = [f"an error of {short(exact)}"] if exact is not None else []
+    if sampled is not None:
+        words.append(f"by sampling {'' if words else 'an error of '}{short(sampled)}")
+    return "; ".join(words) or "the wrong order"
 
 
 def _plain(text: str) -> str:
@@ -149,7 +194,9 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]()#+.!|<>$~-])", r"\\\1", text)
 
 
-def power_of_ten(x: float) -> str:
-    """Write a positive number to one digit: 2.3e-13 as 2·10⁻¹³."""
+def short(x: float) -> str:
+    """Write a positive number to one digit: 0.05, and 2.3e-13 as 2·10⁻¹³."""
     digit, _, exponent = f"{x:.0e}".partition("e")
+    if -4 < int(exponent) < 2:
+        return f"{x:.1g}"
     return f"{digit}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"

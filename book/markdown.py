@@ -13,26 +13,16 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 from markdown_it import MarkdownIt
-from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from mdit_py_plugins.dollarmath import dollarmath_plugin
-from myst_parser.config.main import MdParserConfig
-from myst_parser.parsers.mdit import create_md_parser
 from pybtex.backends.markdown import Backend
 from pybtex.database import BibliographyData, parse_file
 from pybtex.plugin import find_plugin
 from sphinx_proof.proof_type import PROOF_TYPES
 
-from book.numbering import Entry, chapter_number, docnames, number, split_options
+from book.myst import Directive, directive, directives, parse
+from book.numbering import Entry, chapter_number, docnames, number
 
-# amsmath is switched on to be refused
-MYST = create_md_parser(
-    MdParserConfig(
-        enable_extensions={"amsmath", "colon_fence", "deflist", "dollarmath"},
-        dmath_double_inline=True,
-    ),
-    RendererHTML,
-)
 # what readers' interfaces know
 PLAIN = MarkdownIt("commonmark").enable("table").use(dollarmath_plugin, double_inline=True)
 
@@ -40,6 +30,7 @@ ADMONITIONS = "attention caution danger error hint important note seealso tip wa
 DROPPED = "bibliography contents exercise-end ledger tableofcontents toctree".split()
 REFUSED = ("amsmath", "footnote_reference_open")
 LITERAL = "literal"
+MARK = "\0"  # where a solution with code cells begins or ends
 
 # In the order in which they win: code or role, math, link.
 INLINE = re.compile(
@@ -57,6 +48,10 @@ class Book:
 
     root: Path
 
+    def text(self, docname: str) -> str:
+        """Return the source of a page."""
+        return (self.root / f"{docname}.md").read_text("utf-8")
+
     @cached_property
     def config(self) -> dict:
         """Content of ``_config.yml``."""
@@ -68,6 +63,12 @@ class Book:
         return [docname for docname in docnames(self.root) if chapter_number(docname)]
 
     @cached_property
+    def plain(self) -> set[str]:
+        """The pages without notebooks that read well as they are written, having no directives."""
+        others = set(docnames(self.root)) - set(self.chapters)
+        return {n for n in others if not any(directives(self.text(n)))}
+
+    @cached_property
     def entries(self) -> dict[str, Entry]:
         """By label, everything that has one."""
         return number(self.root)
@@ -75,11 +76,9 @@ class Book:
     @cached_property
     def titles(self) -> dict[str, str]:
         """By page, the text of its first heading."""
-        texts = {
-            name: (self.root / f"{name}.md").read_text("utf-8") for name in docnames(self.root)
-        }
         return {
-            name: re.search(r"^# +(.+?)\s*$", text, re.MULTILINE)[1] for name, text in texts.items()
+            name: re.search(r"^# +(.+?)\s*$", self.text(name), re.MULTILINE)[1]
+            for name in docnames(self.root)
         }
 
     @cached_property
@@ -112,17 +111,14 @@ class Translator:
         The page, such as "chapters/03_kl_divergence".
     cited : dict
         Keys of the works cited so far, in order (the values mean nothing).
-    solving : bool
-        Whether the text stands between {solution-start} and {solution-end}.
-    folding : bool
-        Whether the solution's text is still to be folded away: no cell was between.
+    solving : str
+        Between {solution-start} and {solution-end}, the heading of what is folded away next.
     """
 
     book: Book
     docname: str
     cited: dict[str, None] = field(default_factory=dict)
-    solving: bool = False
-    folding: bool = False
+    solving: str = ""
 
     def translate(self, source: str, line: int = 1) -> str:
         """Return `source`, which begins at `line` of the page's file, as plain Markdown.
@@ -132,12 +128,29 @@ class Translator:
         ValueError
             Naming file, line and construct, if something has no plain form.
         """
-        text = self.blocks(source, line)
-        if self.folding:  # a code cell follows, which cannot be inside
-            text, self.folding = f"{text}\n\n</details>", False
+        text = self.fold(self.blocks(source, line))
         for problem in raw(text):
             self.refuse(line, f"{problem} would be left raw in the notebook")
         return text
+
+    def fold(self, text: str) -> str:
+        """Fold away what belongs to a solution with code cells, which cannot be inside.
+
+        `MARK` and a heading begin such a solution in `text`, `MARK` alone ends it.
+        """
+        first, *marked = re.split(f"{MARK}(.*)\n*", text)
+        pieces = [first.strip("\n")]
+        if self.solving and first.strip():
+            pieces = [details(self.solving, *pieces)]
+        for heading, piece in zip(marked[::2], marked[1::2], strict=True):
+            self.solving, piece = heading, piece.strip("\n")
+            if heading:
+                told = f"**{heading}:** the code below, folded."
+                pieces.append(details(heading, piece) if piece else told)
+                self.solving = f"{heading}, continued"
+            else:
+                pieces.append(piece)
+        return "\n\n".join(filter(None, pieces))
 
     def refuse(self, line: int, what: str) -> None:
         """Stop with the place of what cannot be translated."""
@@ -149,7 +162,7 @@ class Translator:
         """Translate the block structure of `source`."""
         lines = source.splitlines()
         chunks, done = [], 0
-        for token in MYST.parse(source):
+        for token in parse(source):
             if token.type in REFUSED:
                 self.refuse(line + token.map[0], f"{token.type} has no plain form here")
             text = self.block(token, line + (token.map or [0])[0])
@@ -183,18 +196,17 @@ class Translator:
             case "code_block":
                 return LITERAL
             case "fence" | "colon_fence":
-                info = token.info.strip()
-                if match := re.fullmatch(r"\{([^}]*)\}\s*(.*)", info):
-                    return self.directive(*match.groups(), token.content, line)
+                if found := directive(token):
+                    return self.directive(found, line)
                 if token.type == "colon_fence":
-                    self.refuse(line, f"“:::{info}” is no directive")
+                    self.refuse(line, f"“:::{token.info.strip()}” is no directive")
                 return LITERAL
         return None
 
-    def directive(self, name: str, argument: str, content: str, line: int) -> str:
+    def directive(self, found: Directive, line: int) -> str:
         """Translate a directive."""
-        options, body = split_options(content)
-        start = line + 1 + content.count("\n") - body.count("\n")
+        name, argument, options, body = found.name, found.argument, found.options, found.body
+        start = line + found.start
         title = self.inline(argument, line)
         hidden = "dropdown" in str(options.get("class", ""))
         kind = name.removeprefix("prf:")
@@ -211,15 +223,10 @@ class Translator:
             number = self.entry(options.get("label"), line).number
             return lead(head("exercise", number, title), self.blocks(body, start))
         if name in ("solution", "solution-start"):
-            text = details(f"Solution to {self.named(argument, line)}", self.blocks(body, start))
-            if name == "solution":
-                return text
-            self.solving = self.folding = True
-            return text.removesuffix("</details>").rstrip()
+            heading, text = f"Solution to {self.named(argument, line)}", self.blocks(body, start)
+            return details(heading, text) if name == "solution" else f"{MARK}{heading}\n\n{text}"
         if name == "solution-end":
-            end = "</details>" if self.folding else ""
-            self.solving = self.folding = False
-            return end
+            return MARK
         if name == "dropdown" or (name == "admonition" and hidden):
             return details(title, self.blocks(body, start))
         if name == "admonition":
@@ -261,7 +268,7 @@ class Translator:
     def rows(self, options: dict, body: str, line: int) -> str:
         """Return the nested list of a {list-table} as a table."""
         rows: list[list[str]] = []
-        for token in MYST.parse(body):
+        for token in parse(body):
             if token.type == "list_item_open" and token.level == 1:
                 rows.append([])
             elif token.type == "list_item_open" and token.level == 3:
@@ -339,10 +346,16 @@ class Translator:
         return self.to(text or self.book.titles[docname], docname)
 
     def to(self, text: str, docname: str) -> str:
-        """Return `text` as a link to another chapter's notebook, as it is to any other page."""
-        if docname == self.docname or docname not in self.book.chapters:
-            return text
-        return f"[{text}]({PurePosixPath(docname).name}.ipynb)"
+        """Return `text` as a link to another page: to its notebook, or to its text beside it.
+
+        A page that its directives fill, such as the bibliography, has no text to show.
+        """
+        path = PurePosixPath(docname)
+        if docname in self.book.chapters and docname != self.docname:
+            return f"[{text}]({path.name}.ipynb)"
+        if docname in self.book.plain and path.parent == PurePosixPath(self.docname).parent:
+            return f"[{text}]({path.name}.md)"
+        return text
 
     def beside(self, text: str, label: str, line: int) -> str:
         """Return `text` as a reference to what `label` names."""
@@ -429,7 +442,9 @@ def lead(start: str, text: str) -> str:
 
 
 def ended(text: str) -> str:
-    """Put ∎ after the last words, or on a line of its own if the text ends with no paragraph."""
+    """Put ∎ after the last words or formula, on a line of its own where neither ends the text."""
+    if text.endswith("\n$$") and not re.search(r"\\end\{(align|gather)", text[-20:]):
+        return text.removesuffix("\n$$") + " \\qquad \\blacksquare\n$$"
     tokens = PLAIN.parse(text)
     words = max((i for i, token in enumerate(tokens) if token.type == "inline"), default=0)
     to_the_end = tokens[words].map == [tokens[words].map[0], len(text.splitlines())]
@@ -474,7 +489,8 @@ def raw(text: str) -> Iterator[str]:
         if token.type == "fence" and token.info.strip().startswith("{"):
             yield f"the fence {token.info}"
         for child, following in pairwise([*(token.children or []), None]):
-            if child.type == "link_open" and re.search(r"^#|\.md(#|$)", child.attrs["href"]):
+            chapter = r"^#|\.md#|(^|/)\d+_[^/]*\.md$"
+            if child.type == "link_open" and re.search(chapter, child.attrs["href"]):
                 yield f"the link {child.attrs['href']}"
             if child.type != "text":
                 continue

@@ -16,8 +16,9 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
-from book import published
 from book.markdown import PLAIN, Book, Translator
 
 ROOT = Path(__file__).parent.parent
@@ -28,39 +29,43 @@ METADATA = {
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
 # Widgets live only with a kernel, and a stored view of one that is gone shows an error.
-MIME_TYPES = (
-    "image/png",
-    "image/svg+xml",
-    "text/html",
-    "text/latex",
-    "text/markdown",
-    "text/plain",
-)
+PICTURES = ("image/png", "image/svg+xml")
+TEXTS = ("text/html", "text/latex", "text/markdown", "text/plain")
 CHECK = re.compile(r"(?<![\w.])(?:claim|derivation)\(")
 
-INSTALL = """\
-# Installs the course's package where it is missing; torch and numpy stay.
+FIND = """\
+# Finds the course's package, vaekit, in the clone around this notebook.
 import importlib.util
-import subprocess
 import sys
+from pathlib import Path
 
-if importlib.util.find_spec("vaekit") is None:
-    source = "git+{url}"
-    pip = [sys.executable, "-m", "pip"]
-    subprocess.check_call([*pip, "install", "-qq", source])
-    importlib.invalidate_caches()
+here = Path.cwd()
+for clone in (here, *here.parents):
+    beside = (clone / "vaekit" / "__init__.py").exists()
+    if beside and not importlib.util.find_spec("vaekit"):
+        sys.path.append(str(clone))
+if not importlib.util.find_spec("vaekit"):
 """
+INSTALL = """\
+    import subprocess
+
+    pip = [sys.executable, "-m", "pip", "install", "-qq"]
+    subprocess.check_call([*pip, "{source}"])
+    importlib.invalidate_caches()"""
 NOWHERE = """\
-# This copy does not say where to get the course's package, vaekit.
-import importlib.util
+    class Missing(ModuleNotFoundError):
+        def _render_traceback_(self):  # the sentence alone
+            return [str(self)]
 
-if importlib.util.find_spec("vaekit") is None:
-    raise ModuleNotFoundError(
-        "vaekit is missing and this notebook does not know where to get "
-        "it: in a copy of the course set repository.url in _config.yml "
-        "to a repository of it and run `make notebooks`."
-    )
-"""
+    raise Missing(
+        "vaekit is missing: download the whole course and open this "
+        "notebook there, or pip install the folder of that download."
+    )"""
+
+
+def published(url: str) -> bool:
+    """Whether `url` is a repository on GitHub under a name that an account there can have."""
+    return bool(re.fullmatch(r"https://github\.com/[A-Za-z0-9]+(-[A-Za-z0-9]+)*/[\w.-]+/?", url))
 
 
 def install_cell(url: str, root: Path) -> str:
@@ -74,10 +79,10 @@ def install_cell(url: str, root: Path) -> str:
         The folder of ``_config.yml``.
     """
     if not url or (url.startswith("https://github.com/") and not published(url)):
-        return NOWHERE.rstrip()  # the placeholder: install nothing from a stranger
+        return FIND + NOWHERE  # the placeholder: install nothing from a stranger
     if "://" not in url:
         url = (root / Path(url).expanduser()).resolve().as_uri()
-    return INSTALL.format(url=url.removeprefix("git+")).rstrip()
+    return FIND + INSTALL.format(source=f"git+{url.removeprefix('git+')}")
 
 
 def compose(book: Book, docname: str) -> nbformat.NotebookNode:
@@ -88,7 +93,7 @@ def compose(book: Book, docname: str) -> nbformat.NotebookNode:
     ValueError
         Naming file, line and construct, if something has no plain form.
     """
-    text = (book.root / f"{docname}.md").read_text("utf-8")
+    text = book.text(docname)
     translator = Translator(book, docname)
     url = book.config.get("repository", {}).get("url", "")
     cells = [new_code_cell(install_cell(url, book.root))]
@@ -101,7 +106,8 @@ def compose(book: Book, docname: str) -> nbformat.NotebookNode:
             parts = sections(translator.translate(cell.source, line))
             cells += [new_markdown_cell(part) for part in parts]
             continue
-        cells.append(new_code_cell(cell.source, metadata=cell_metadata(cell, translator.solving)))
+        metadata = cell_metadata(cell, bool(translator.solving))
+        cells.append(new_code_cell(cell.source, metadata=metadata))
         figure = cell.metadata.get("mystnb", {}).get("figure", {})
         if figure.get("caption"):
             caption = translator.caption(figure.get("name", ""), figure["caption"].strip(), line)
@@ -113,30 +119,41 @@ def compose(book: Book, docname: str) -> nbformat.NotebookNode:
 
 
 def sections(text: str) -> list[str]:
-    """Split text before its headings, so that Colab can fold each section."""
-    lines = text.splitlines()
+    """Split text before its headings, so that Colab can fold each section, and its exercises.
+
+    Between two cells is a gap, which Jupyter does not leave after what is folded away.
+    """
+    lines, tokens = text.splitlines(), PLAIN.parse(text)
     starts = [
         token.map[0]
-        for token in PLAIN.parse(text)
-        if token.type == "heading_open" and token.level == 0
+        for token, inside in zip(tokens, [*tokens[1:], None], strict=True)
+        if token.level == 0
+        and (
+            token.type == "heading_open"
+            or (token.type == "paragraph_open" and inside.content.startswith("**Exercise "))
+        )
     ]
     edges = [0, *starts, len(lines)]
     parts = ["\n".join(lines[a:b]).strip() for a, b in pairwise(edges)]
     return [part for part in parts if part]
 
 
-def cell_metadata(cell: nbformat.NotebookNode, hide: bool) -> dict:
+def cell_metadata(cell: nbformat.NotebookNode, solving: bool) -> dict:
     """Return what other interfaces understand of a code cell's metadata.
 
-    The source is folded away where its tags say so, or if `hide` does.
+    Its tags say what is folded away; in a solution the code and what it shows are. Jupyter reads
+    ``jupyter`` and ``collapsed``, Colab ``cellView``; VS Code folds nothing for a notebook.
     """
     tags = list(cell.metadata.get("tags", []))
     if CHECK.search(cell.source):
         tags.append("nbval-check-output")
     metadata = {"tags": tags} if tags else {}
-    if hide or {"hide-input", "hide-cell", "remove-input", "remove-cell"} & set(tags):
-        metadata["jupyter"] = {"source_hidden": True}
-    return metadata
+    folded = {}
+    if solving or {"hide-input", "hide-cell", "remove-input", "remove-cell"} & set(tags):
+        folded["source_hidden"], metadata["cellView"] = True, "form"
+    if solving or {"hide-output", "hide-cell"} & set(tags):
+        folded["outputs_hidden"], metadata["collapsed"] = True, True
+    return metadata | {"jupyter": folded} if folded else metadata
 
 
 def name_cells(cells: list[nbformat.NotebookNode]) -> None:
@@ -148,8 +165,19 @@ def name_cells(cells: list[nbformat.NotebookNode]) -> None:
         seen[digest] += 1
 
 
-def fill(notebook: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> None:
+def fill(
+    notebook: nbformat.NotebookNode, executed: nbformat.NotebookNode, pictures: bool = False
+) -> None:
     """Put the outputs of the book's build into a notebook.
+
+    Parameters
+    ----------
+    notebook : NotebookNode
+        From `compose`.
+    executed : NotebookNode
+        What the build ran.
+    pictures : bool
+        Whether to keep the figures too: without them a notebook stays small in the history.
 
     Raises
     ------
@@ -166,6 +194,7 @@ def fill(notebook: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> No
         if "remove-output" not in cell.metadata.get("tags", []):
             # progress bars and warnings are for the one who runs the cell
             shown = [output for output in done.outputs if output.get("name") != "stderr"]
+            shown = [o for o in shown if pictures or not set(PICTURES) & set(o.get("data", ()))]
             cell.outputs = [clean(output, count, alt) for output in shown]
 
 
@@ -176,7 +205,7 @@ def clean(output: nbformat.NotebookNode, count: int, alt: str) -> nbformat.Noteb
     if output.output_type == "stream":
         text = re.sub(r"^.*\r(?!\n)", "", output.text, flags=re.MULTILINE)
         return nbformat.v4.new_output("stream", name="stdout", text=text)
-    data = {mime: output.data[mime] for mime in MIME_TYPES if mime in output.data}
+    data = {mime: output.data[mime] for mime in (*PICTURES, *TEXTS) if mime in output.data}
     if address := re.search(r"<.* at 0x[0-9a-f]+>", data.get("text/plain", "")):
         raise ValueError(f"an output is only {address[0]}: end the cell's last line with a “;”")
     size = dict(output.metadata.get("image/png", {}))
@@ -190,6 +219,39 @@ def clean(output: nbformat.NotebookNode, count: int, alt: str) -> nbformat.Noteb
     return nbformat.v4.new_output("display_data", data, metadata=metadata)
 
 
+def filled(book: Book, docname: str, pictures: bool = False) -> str:
+    """Return the notebook of a chapter with the outputs of the last build, as it is stored.
+
+    Raises
+    ------
+    ValueError
+        If something has no plain form, or the build is missing, older or failed.
+    """
+    notebook = compose(book, docname)
+    built = book.root / EXECUTED / f"{docname}.ipynb"
+    if not built.exists():
+        raise ValueError("it was not built: run `make book` first")
+    fill(notebook, nbformat.read(built, as_version=4), pictures)
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook, indent=1, sort_keys=True) + "\n"
+
+
+def offer(app: Sphinx, exception: Exception | None) -> None:
+    """Put the executed notebooks, pictures included, where the pages offer them."""
+    if exception or app.builder.format != "html":
+        return
+    book = Book(Path(app.srcdir))
+    for docname in book.chapters:
+        if "kernelspec" not in app.env.metadata[docname]:
+            continue  # a page without cells
+        path = Path(app.outdir) / "_sources" / f"{docname}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.write_text(filled(book, docname, pictures=True), "utf-8")
+        except ValueError as problem:
+            raise ExtensionError(f"the notebook of {docname}.md: {problem}") from None
+
+
 def write(root: Path = ROOT) -> list[str]:
     """Write the notebooks of all chapters that were built.
 
@@ -201,17 +263,11 @@ def write(root: Path = ROOT) -> list[str]:
     book, problems = Book(Path(root)), []
     for docname in book.chapters:
         path = book.root / f"{docname}.ipynb"
-        built = book.root / EXECUTED / f"{docname}.ipynb"
-        notebook = compose(book, docname)
         try:
-            if not built.exists():
-                raise ValueError("it was not built: run `make book` first")
-            fill(notebook, nbformat.read(built, as_version=4))
+            text = filled(book, docname)
         except ValueError as problem:
             problems.append(f"{docname}.md: {problem}")
             continue
-        nbformat.validate(notebook)
-        text = nbformat.writes(notebook, indent=1, sort_keys=True) + "\n"
         if not path.exists() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
             print(f"wrote {docname}.ipynb")
@@ -252,6 +308,9 @@ def faults(cell: nbformat.NotebookNode) -> list[str]:
     if cell.cell_type != "code":
         return []
     found = ["a stored error" for output in cell.outputs if output.output_type == "error"]
+    found += ["a stored picture" for o in cell.outputs if set(PICTURES) & set(o.get("data", ()))]
+    if sum(output.output_type == "stream" for output in cell.outputs) > 1:
+        found.append("what it prints is in pieces")
     checked = "nbval-check-output" in cell.metadata.get("tags", [])
     # nbval compares nothing where the stored cell has no execution count
     if checked and (cell.execution_count is None or not cell.outputs):

@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from docutils.nodes import make_id
-from markdown_it import MarkdownIt
-from mdit_py_plugins.colon_fence import colon_fence_plugin
-from mdit_py_plugins.dollarmath import dollarmath_plugin
-from mdit_py_plugins.front_matter import front_matter_plugin
-from mdit_py_plugins.myst_blocks import myst_block_plugin
+from sphinx.environment import BuildEnvironment
+from sphinx.environment.collectors.toctree import TocTreeCollector
 from sphinx_external_toc.parsing import parse_toc_yaml
 from sphinx_proof.proof_type import PROOF_TYPES
+
+from book.myst import Directive, directive, parse
 
 CLAIMS = ("theorem", "proposition", "lemma", "corollary")
 """Statements that must be checked; the other kinds of sphinx-proof (definition, …) need not."""
@@ -130,10 +128,8 @@ def _page(docname: str, text: str) -> Iterator[tuple[str, Entry]]:
 
 def _things(text: str) -> Iterator[tuple[str, str, str, bool]]:
     """Yield (kind, label, title, numbered) of what can be referred to, in the order of the text."""
-    md = MarkdownIt("commonmark").use(front_matter_plugin).use(myst_block_plugin)
-    md.use(colon_fence_plugin).use(dollarmath_plugin, allow_labels=True, double_inline=False)
     targets: list[str] = []
-    tokens = md.parse(text)
+    tokens = parse(text)
     for i, token in enumerate(tokens):
         if token.type == "myst_target":
             targets.append(token.content)
@@ -142,37 +138,41 @@ def _things(text: str) -> Iterator[tuple[str, str, str, bool]]:
             targets.clear()
         elif token.type == "math_block_label":
             yield "equation", token.info, "", True
-        elif token.type in ("fence", "colon_fence"):
-            yield from _directive(token.info.strip(), token.content)
+        elif found := directive(token):
+            yield from _inside(found)
 
 
-def _directive(info: str, content: str) -> Iterator[tuple[str, str, str, bool]]:
-    match = re.fullmatch(r"\{([\w:-]+)\}\s*(.*)", info)
-    if not match:
-        return  # a plain code block
-    name, title = match.groups()
-    options, body = split_options(content)
-    label = str(options.get("label", ""))
-    kind = name.removeprefix("prf:").removesuffix("-start")  # {exercise-start} … {exercise-end}
-    if name == "code-cell":
+def _inside(found: Directive) -> Iterator[tuple[str, str, str, bool]]:
+    options, label = found.options, str(found.options.get("label", ""))
+    # {exercise-start} … {exercise-end}
+    kind = found.name.removeprefix("prf:").removesuffix("-start")
+    if found.name == "code-cell":
         figure = (options.get("mystnb") or {}).get("figure") or {}
         if figure.get("caption"):
             yield "figure", figure.get("name", ""), figure["caption"].strip(), True
-    elif name == "figure":
-        yield "figure", options.get("name", ""), body.strip(), True
-    elif name == "math":
+    elif found.name == "figure":
+        yield "figure", options.get("name", ""), found.body.strip(), True
+    elif found.name == "math":
         if label:
             yield "equation", label, "", True
     else:
         if kind in PROOF_TYPES or kind in ("exercise", "solution"):
-            yield kind, label, title, "nonumber" not in options
-        yield from _things(body)
+            yield kind, label, found.argument, "nonumber" not in options
+        yield from _things(found.body)
 
 
-def split_options(content: str) -> tuple[dict, str]:
-    """Split a directive's content into its options, in either spelling of MyST, and its body."""
-    if match := re.match(r"---\n(.*?\n)---(?:\n|$)", content, re.DOTALL):
-        return yaml.safe_load(match[1]) or {}, content[match.end() :]
-    match = re.match(r"(?::[\w-]+:.*\n?)*", content)
-    pairs = re.findall(r"^:([\w-]+):(.*)$", match[0], re.MULTILINE)
-    return {key: yaml.safe_load(value) for key, value in pairs}, content[match.end() :]
+def assign_numbers(_collector: TocTreeCollector, env: BuildEnvironment) -> list[str]:
+    """Give Sphinx these numbers in place of its own.
+
+    Every page is written again when a number or a title has changed anywhere, since any page may
+    show it. Sphinx alone would leave "Theorem 3.4" in one chapter when another has made it 3.5.
+    """
+    entries, env.toc_fignumbers = number(env.srcdir), {}
+    for entry in entries.values():
+        if entry.number and entry.kind != "solution":
+            kind = {"equation": "displaymath"}.get(entry.kind, entry.kind)
+            of_page = env.toc_fignumbers.setdefault(entry.docname, {})
+            of_page.setdefault(kind, {})[entry.anchor] = tuple(entry.number.split("."))
+    shown = entries, {docname: title.astext() for docname, title in env.titles.items()}
+    before, env.shown = getattr(env, "shown", None), shown
+    return [] if shown == before else list(env.all_docs)

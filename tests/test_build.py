@@ -1,67 +1,163 @@
 """What the press does while it builds, on a small book."""
 
+import re
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
+from small_book import build
 
-from book import published
+from book.execution import digest, uses
+from book.notebooks import published
 from book.numbering import number
-from conftest import build
 
 ROOT = Path(__file__).parent.parent
-CHAPTER = """---
+HEADER = """---
 jupytext: {text_representation: {extension: .md, format_name: myst}}
 kernelspec: {display_name: Python 3, language: python, name: python3}
 ---
-# 2. One
-
+"""
+CELL = """
 ```{code-cell} ipython3
-import vaekit, time
-print("the answer is", vaekit.ANSWER)
+import time
+from vaekit.%s import ANSWER
+print("the answer is", ANSWER, "at", time.time_ns())
 ```
 """
+CHAPTER = HEADER + "# 2. One\n" + CELL % "one"
 
 
 @pytest.fixture
 def book(tmp_path):
     """Write a book of one chapter that has a vaekit of its own."""
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "book", tmp_path / "book", ignore=ignore)
     for name in ("_config.yml", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("chapters", "vaekit"):
         (tmp_path / name).mkdir()
-    (tmp_path / "_toc.yml").write_text(
-        "format: jb-book\nroot: index\nchapters:\n  - file: chapters/02_one\n"
-    )
+    contents(tmp_path, "02_one")
     (tmp_path / "index.md").write_text("# A book\n")
     (tmp_path / "chapters" / "02_one.md").write_text(CHAPTER)
     (tmp_path / "chapters" / "references.bib").touch()
-    (tmp_path / "vaekit" / "__init__.py").write_text("ANSWER = 41\n")
+    (tmp_path / "vaekit" / "__init__.py").touch()
+    (tmp_path / "vaekit" / "one.py").write_text("ANSWER = 41\n")
     return tmp_path
+
+
+def contents(root, *chapters):
+    files = "".join(f"  - file: chapters/{name}\n" for name in chapters)
+    (root / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{files}")
+
+
+def page(root, name="02_one"):
+    return (root / "_build" / "html" / "chapters" / f"{name}.html").read_text("utf-8")
 
 
 def page_of(root):
     run = build(root)
-    assert run.returncode == 0, run.stdout
-    return (root / "_build" / "html" / "chapters" / "02_one.html").read_text("utf-8")
+    assert run.exit_code == 0, run.output
+    return page(root)
 
 
-def test_chapters_run_again_when_vaekit_changes_and_only_then(book):
-    assert "the answer is 41" in page_of(book)
-    executed = book / "_build" / "jupyter_execute" / "chapters" / "02_one.ipynb"
-    before = executed.stat().st_mtime_ns
+def printed(root, *names):
+    """Build, and return what the pages of chapters show that their cells printed."""
+    page_of(root)
+    return [re.findall(r"the answer is .* at \d+", page(root, name))[0] for name in names]
+
+
+def test_a_chapter_runs_again_when_what_it_uses_has_changed_and_only_then(book):
+    """Two chapters import different modules: each edit is made, and one chapter or none runs."""
+    vaekit, chapters = book / "vaekit", book / "chapters"
+    contents(book, "02_one", "03_two")
+    (chapters / "03_two.md").write_text(HEADER + "# 3. Two\n" + CELL % "two")
+    (vaekit / "two.py").write_text("from vaekit import deep\nANSWER = deep.ANSWER\n")
+    (vaekit / "deep.py").write_text("ANSWER = 43\n")
+    (vaekit / "unused.py").write_text("")
+    names = ("02_one", "03_two")
+    first, second = printed(book, *names)
+    assert "is 41" in first and "is 43" in second
+
+    (vaekit / "unused.py").write_text("nothing = 0\n")
+    (chapters / "02_one.md").write_text(CHAPTER + "\nMore text.\n")
+    assert printed(book, *names) == [first, second], "neither runs"
+    assert "More text." in page(book)
+
+    (vaekit / "deep.py").write_text("ANSWER = 44\n")
+    before, (one, second) = first, printed(book, *names)
+    assert one == before and "is 44" in second, "a module that a module imports"
+
+    (vaekit / "one.py").write_text("ANSWER = 1 / 0\n")
+    for _ in range(2):
+        assert build(book).exit_code, "what failed is run again"
+    (vaekit / "one.py").write_text("ANSWER = 42\n")
+    first, two = printed(book, *names)
+    assert "is 42" in first and two == second
+
+    (chapters / "03_two.md").unlink()
+    contents(book, "02_one")
     page_of(book)
-    assert executed.stat().st_mtime_ns == before
+    (cache,) = (book / "_build" / ".jupyter_cache").iterdir()
+    assert cache.name.startswith("chapters-02_one-"), "old ones are gone"
 
-    (book / "chapters" / "02_one.md").write_text(CHAPTER + "\nMore text.\n")
-    assert "More text." in page_of(book)
-    assert "the answer is 41" in executed.read_text("utf-8"), "kept from the cache"
 
-    (book / "vaekit" / "__init__.py").write_text("ANSWER = 42\n")
-    assert "the answer is 42" in page_of(book)
-    assert len(list((book / "_build" / ".jupyter_cache").iterdir())) == 1
+def test_what_the_cells_of_a_chapter_use(book):
+    files = {
+        "vaekit/__init__.py": "from vaekit import data",
+        "vaekit/data.py": "",
+        "vaekit/widgets/__init__.py": "from .knob import Knob",
+        "vaekit/widgets/knob.py": "from vaekit.widgets import base\nscript = base.HERE / 'knob.js'",
+        "vaekit/widgets/base.py": "STYLE = 'widgets.css'",
+        "vaekit/widgets/other.py": "import vaekit.unused",
+        "vaekit/plotting.py": "def f():\n    import vaekit.deep.inside as x",
+        "vaekit/deep/inside.py": "",
+        "vaekit/unused.py": "",
+    }
+    data = ["vaekit/widgets/knob.js", "vaekit/widgets/other.js", "vaekit/widgets/widgets.css"]
+    data += [f"chapters/results/{n}" for n in ("a.json", "b_1.png", "b_2.png", "c/d.json", "e.png")]
+    for name, text in [*files.items(), *dict.fromkeys(data, "").items()]:
+        (book / name).parent.mkdir(parents=True, exist_ok=True)
+        (book / name).write_text(text)
+    cell = """
+```{code-cell} ipython3
+:tags: [hide-input]
+%matplotlib inline
+import torch
+from vaekit import plotting, PI
+Path("results") / "a.json", f"b_{i}.png", "e"
+```
+
+e.png
+
+```{code-cell} ipython3
+import vaekit.widgets; "d.json"
+```
+
+```{code-cell} ipython3
+this is no Python
+```
+"""
+    source = book / "chapters" / "02_one.md"
+    source.write_text(HEADER + "# 2. One\n" + cell)
+    used = {path.relative_to(book).as_posix() for path in uses(source, book)}
+    unused = {f"vaekit/{n}" for n in ("unused.py", "widgets/other.py", "widgets/other.js")}
+    everything = {*files, *data, "requirements.txt"}
+    assert used == everything - unused - {"chapters/results/e.png"}
+    for name in sorted(used):
+        before = digest(source, book)
+        (book / name).write_bytes((book / name).read_bytes() + b"# x\n")
+        assert digest(source, book) != before, name
+
+
+def test_what_a_cell_prints_is_one_output(book):
+    cell = "\n```{code-cell} ipython3\nprint('early')\ndisplay(1)\nprint('late')\n```\n"
+    (book / "chapters" / "02_one.md").write_text(HEADER + "# 2. One\n" + cell)
+    for text in ("", "\nMore text, and the outputs come from the cache.\n"):
+        with (book / "chapters" / "02_one.md").open("a") as file:
+            file.write(text)
+        assert page_of(book).count(">early\nlate\n<") == 1
+        path = book / "_build" / "html" / "_sources" / "chapters" / "02_one.ipynb"
+        outputs = nbformat.read(path, as_version=4).cells[-1 - bool(text)].outputs
+        assert [output.get("text") for output in outputs] == ["early\nlate\n", None]
 
 
 def test_a_reference_follows_a_number_that_changes_on_another_page(book):
@@ -79,10 +175,10 @@ def test_a_reference_follows_a_number_that_changes_on_another_page(book):
 
 
 def test_a_cell_that_fails_stops_the_build_and_is_shown(book):
-    (book / "chapters" / "02_one.md").write_text(CHAPTER.replace("vaekit.ANSWER", "1 / 0"))
+    (book / "chapters" / "02_one.md").write_text(CHAPTER.replace("time.time_ns()", "1 / 0"))
     run = build(book)
-    assert run.returncode != 0
-    assert "ZeroDivisionError" in run.stdout
+    assert run.exit_code != 0
+    assert "ZeroDivisionError" in run.output
 
 
 @pytest.mark.parametrize("url", ["https://github.com/someone/somewhere", "file:///srv/vaekit.git"])
@@ -92,14 +188,13 @@ def test_where_the_project_lives_decides_on_colab_s_button(book, url):
     assert config.read_text("utf-8").count(old) == 1
     config.write_text(config.read_text("utf-8").replace(old, url))
     (book / "chapters" / "02_one.ipynb").write_text("{}")
-    page = page_of(book)
+    html = page_of(book)
     link = (
         "https://colab.research.google.com/github/someone/somewhere/blob/main/chapters/02_one.ipynb"
     )
-    assert (link in page) == ("github.com" in url)
-    assert "colab" in page or "someone" not in page
-    assert '../_sources/chapters/02_one.ipynb"' in page
-    assert (book / "_build" / "html" / "_sources" / "chapters" / "02_one.ipynb").read_text() == "{}"
+    assert (link in html) == ("github.com" in url)
+    assert "colab" in html or "someone" not in html
+    assert '../_sources/chapters/02_one.ipynb"' in html
 
 
 @pytest.mark.parametrize(

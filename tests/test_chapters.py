@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from book.myst import directives
+from book.numbering import CLAIMS
+
 ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted(ROOT.glob("chapters/[0-9][0-9]_*.md"))
 PAGES = [*CHAPTERS, *map(ROOT.joinpath, ("index.md", "chapters/notation.md", "chapters/ledger.md"))]
@@ -23,9 +26,8 @@ PROMISED = {
 
 
 def cells(path):
-    """Return the code of each cell of a chapter."""
-    found = re.findall(r"```\{code-cell\} ipython3\n(.*?)```\n", path.read_text(), re.S)
-    return [re.sub(r"\A---\n.*?\n---\n", "", cell, flags=re.S) for cell in found]
+    """Return each cell of a chapter, with its options."""
+    return list(directives(path.read_text("utf-8"), "code-cell"))
 
 
 def prose(path):
@@ -37,22 +39,22 @@ def prose(path):
 
 @each_chapter
 def test_code_fits_the_page(path):
-    long = [line for cell in cells(path) for line in cell.splitlines() if len(line) > 76]
-    assert not long
+    lines = [line for cell in cells(path) for line in cell.body.splitlines()]
+    assert lines
+    assert not [line for line in lines if len(line) > 76]
 
 
 @each_chapter
 def test_every_figure_is_described(path):
-    # the header of each cell that draws; the widget draws itself
-    figures = re.findall(
-        r"```\{code-cell\} ipython3\n((?:(?!```).)*?plt\.(?:subplots|figure)\((?:(?!```).)*)```",
-        path.read_text(),
-        re.S,
-    )
-    assert figures
-    for cell in figures:
-        for word in ("alt:", "caption:", "name: fig-"):
-            assert word in cell, f"no {word} in the cell that begins {cell[:200]}"
+    # the widget draws itself
+    draws = [cell for cell in cells(path) if re.search(r"plt\.(subplots|figure)\(", cell.body)]
+    assert draws
+    for cell in draws:
+        mystnb = cell.options.get("mystnb", {})
+        place = f"in the cell that begins {cell.body[:200]}"
+        assert mystnb.get("image", {}).get("alt"), f"no alternative text {place}"
+        assert mystnb.get("figure", {}).get("caption"), f"no caption {place}"
+        assert mystnb["figure"].get("name", "").startswith("fig-"), f"no name {place}"
 
 
 @each_chapter
@@ -68,8 +70,8 @@ def test_parts_of_a_chapter(path):
         assert part in text, part
     summary = re.search(r"^## Summary\n(.*?)^## ", text, re.S | re.M)[1]
     assert 1 <= len(re.findall(r"^- ", summary, re.M)) <= 7
-    exercises = set(re.findall(r"\{exercise(?:-start)?\}.*\n:label: (\S+)", text))
-    solutions = set(re.findall(r"\{solution(?:-start)?\} (\S+)", text))
+    exercises = {d.options["label"] for d in directives(text, "exercise", "exercise-start")}
+    solutions = {d.argument for d in directives(text, "solution", "solution-start")}
     assert len(exercises) >= 4
     assert solutions == exercises
     assert "class: slip" in text
@@ -77,10 +79,8 @@ def test_parts_of_a_chapter(path):
 
 @each_chapter
 def test_promised_claims_are_there(path):
-    labels = re.findall(
-        r"\{prf:(?:theorem|proposition|lemma|corollary)\}.*\n:label: (\S+)", path.read_text()
-    )
-    assert set(PROMISED.get(path.stem[:2], [])) <= set(labels)
+    claims = directives(path.read_text("utf-8"), *(f"prf:{kind}" for kind in CLAIMS))
+    assert set(PROMISED.get(path.stem[:2], [])) <= {claim.options["label"] for claim in claims}
 
 
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.name)

@@ -1,5 +1,6 @@
 """Models and likelihoods: against exact evidence, torch's own densities, and quadrature."""
 
+import decimal
 import errno
 import math
 import os
@@ -10,7 +11,7 @@ from scipy.integrate import quad
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from vaekit import models, storage
+from vaekit import likelihoods, models, storage
 from vaekit.divergence import kl_diagonal, kl_standard_normal
 from vaekit.likelihoods import (
     BernoulliLikelihood,
@@ -94,6 +95,15 @@ def test_kl_term_is_the_divergence_from_the_prior():
     close(kl.sum(-1), kl_divergence(vae.posterior(x), vae.prior))
 
 
+def test_the_training_step_computes_with_the_formulas_that_are_proved(monkeypatch):
+    vae, x = digits_vae(), torch.ones(4, 64)
+    monkeypatch.setattr(models, "kl_term", lambda mu, log_variance: 0 * mu + 7)
+    assert vae.terms(x, torch.zeros(4, 10))[1].eq(7).all()
+    gaussian = GaussianLikelihood(0.3)
+    monkeypatch.setattr(likelihoods, "log_density", lambda x, mu, log_variance: 0 * mu + 7)
+    assert gaussian.log_prob(x, x).eq(7 * 64).all()
+
+
 def test_elbo_is_the_sum_of_densities_written_out():
     vae = digits_vae().double()
     x = (double(6, 64) > 0).double()
@@ -161,6 +171,23 @@ def test_continuous_bernoulli_is_normalised(h):
     logit.requires_grad_()
     likelihood.log_prob(logit, torch.tensor([0.25])).backward()
     assert abs(logit.grad.item() - (0.25 - mean)) < 1e-5  # the score of an exponential family
+
+
+@pytest.mark.parametrize("h", ["1e-9", "1e-4", "0.03", "0.0999999", "0.1000001", "0.7", "9"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_continuous_bernoulli_to_fourteen_digits_on_both_sides_of_the_seam(h, sign):
+    decimal.getcontext().prec = 50
+    x, h = decimal.Decimal("0.3"), sign * decimal.Decimal(h)
+    e = h.exp()
+    exact = x * h - (1 + e).ln() + (h * (e + 1) / (e - 1)).ln()
+    slope = x - (e / (e - 1) - 1 / h)  # the score of an exponential family: x − mean
+    logit = torch.tensor([float(h)], dtype=torch.float64, requires_grad=True)
+    value = ContinuousBernoulliLikelihood().log_prob(
+        logit, torch.tensor([0.3], dtype=torch.float64)
+    )
+    (gradient,) = torch.autograd.grad(value, logit)
+    assert value.item() == pytest.approx(float(exact), rel=0, abs=1e-14)
+    assert gradient.item() == pytest.approx(float(slope), rel=0, abs=3e-14)
 
 
 def test_distributions_have_the_right_shapes():
@@ -276,6 +303,24 @@ def test_bad_data_is_refused(x, error, message):
     vae.validate(GOOD)
     with pytest.raises(error, match=message):
         vae.validate(x)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda vae: vae.elbo(GOOD.double()), TypeError, "x has dtype torch.float64"),
+        (lambda vae: vae.elbo(GOOD[0]), ValueError, r"x must have shape \(N, 2\), got \(2,\)"),
+        (lambda vae: vae.iwae_bound(GOOD.tolist(), 3), TypeError, "x must be a torch tensor"),
+        (lambda vae: vae.iwae_bound(GOOD, 0), ValueError, "k must be .* 1 or more, got 0"),
+        (lambda vae: vae.log_evidence(GOOD, 0), ValueError, "n must be .* 1 or more, got 0"),
+        (lambda vae: vae.log_evidence(GOOD, 2.5), ValueError, "n must be a whole number"),
+        (lambda vae: vae.log_evidence(GOOD.T[:0], 5), ValueError, "x is empty"),
+        (lambda vae: vae.sample(-1), ValueError, "n must be .* 1 or more, got -1"),
+    ],
+)
+def test_a_bad_argument_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call(VAE(mlp([2, 4]), mlp([2, 2]), BernoulliLikelihood()))
 
 
 def test_grey_pixels_are_for_those_who_ask():

@@ -40,7 +40,7 @@ EDITS = {
         "(log_variance.exp() + mu**2",
         "((log_variance / 2).exp() + mu**2",
     ),
-    "σ for σ² in log_prob": ("gaussian", "/ (2 * sigma**2)", "/ (2 * sigma)"),
+    "σ for σ² in log_prob": ("gaussian", "(-log_variance).exp()", "(-log_variance / 2).exp()"),
     "mean for sum": (
         "divergence",
         "kl_standard_normal(mu, sigma).sum(-1)",

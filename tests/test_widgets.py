@@ -1,11 +1,14 @@
 """The widgets: Python's half by itself, the `.js` half in a browser and against Python."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 from traitlets import TraitError
@@ -13,7 +16,8 @@ from traitlets import TraitError
 from vaekit.divergence import kl_gaussian
 from vaekit.likelihoods import BernoulliLikelihood
 from vaekit.models import VAE, digits_vae, mlp, swiss_roll_vae
-from vaekit.widgets import KLWidget, LatentPlane
+from vaekit.plotting import CLASS_COLORS
+from vaekit.widgets import KLWidget, LatentPlane, base
 
 KL_NAMES = ("mu_p", "sigma_p", "mu_q", "sigma_q")
 STEPS = {
@@ -24,33 +28,6 @@ STEPS = {
     "Shift+ArrowRight": 0.5,
     "PageDown": -0.5,
 }
-
-# The least a page may give a widget: a model whose `set` tells nobody, as none but the widget is
-# there to hear. `tell` plays a kernel that changes a value.
-HARNESS = """<!doctype html><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1"><style>%s</style>
-<p style="height: 40px">above</p><div id="widget"></div><p style="height: 1200px">below</p>
-<script type="module">
-const state = %s;
-const heard = {};
-window.model = {
-  get: (name) => state[name],
-  set: (name, value) => { state[name] = value; },
-  on: (event, f) => { (heard[event] ??= new Set()).add(f); },
-  off: (event, f) => { heard[event]?.delete(f); },
-  save_changes() {}, send() {},
-};
-window.listeners = () => Object.values(heard).reduce((n, fs) => n + fs.size, 0);
-window.tell = (name, value) => {
-  state[name] = value;
-  heard[`change:${name}`].forEach((f) => f());
-};
-const url = URL.createObjectURL(new Blob([state._esm], { type: "text/javascript" }));
-window.widget = await import(url);
-window.leave = widget.default.render({ model, el: document.getElementById("widget") });
-window.ready = true;
-</script>"""
-
 
 # What the decoder of a mounted latent plane makes of each z.
 DECODE = """(all) => {
@@ -66,27 +43,6 @@ def plane() -> LatentPlane:
     vae = digits_vae(latent=2, seed=1)
     x = (torch.rand(40, 64, generator=torch.Generator().manual_seed(0)) < 0.5).float()
     return LatentPlane.from_vae(vae, x, torch.arange(40) % 10)
-
-
-@pytest.fixture
-def mount(browser):
-    """Return a function that opens a page with a widget in it; errors in the page fail the test."""
-    contexts, errors = [], []
-
-    def open_page(widget, width=800, **options):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 800}, **options))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        state = {k: v for k, v in widget.get_state().items() if k != "layout"}
-        page.set_content(HARNESS % (state["_css"], json.dumps(state).replace("</", "<\\/")))
-        page.wait_for_function("window.ready")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
 
 
 def settings(n: int) -> tuple[Normal, Normal, list]:
@@ -145,7 +101,20 @@ def test_state_survives_json(plane):
     for widget in (kl, plane):
         state = widget.get_state()
         assert "export default" in state["_esm"] and ".vk-widget" in state["_css"]
-        assert "import " not in state["_esm"]
+        assert not re.search(r"^import ", state["_esm"], re.MULTILINE)
+
+
+def test_widgets_share_their_drawing():
+    """Nothing that the shared script defines is written again in a widget's own."""
+    folder = Path(base.__file__).parent
+    shared = re.findall(
+        r"^export (?:function|const) (\w+)", (folder / "drawing.js").read_text(), re.M
+    )
+    assert {"fixed", "svg", "drags", "followWidth"} <= set(shared)
+    for own in set(folder.glob("*.js")) - {folder / "drawing.js"}:
+        again = re.findall(r"(?:function|const|let) (\w+)", own.read_text())
+        assert not set(shared) & set(again), own.name
+        assert "ResizeObserver" not in own.read_text(), own.name
 
 
 def test_plain_text_is_one_sentence(plane):
@@ -431,7 +400,18 @@ def test_latent_plane_follows_mouse_and_keyboard(mount, plane):
     page.keyboard.press("Shift+ArrowDown")
     assert page.evaluate("model.get('z')") == pytest.approx([z[0] - 0.1, z[1] - 0.5])
     assert ink() == pytest.approx(decoded(), abs=6e-4)
-    page.keyboard.press("Home")
+    z2 = page.evaluate("model.get('z')[1]")
+    limit = page.evaluate("model.get('limit')")
+    for key, expected in {  # none of them may scroll the page
+        "End": [limit, z2],
+        "Home": [-limit, z2],
+        "PageUp": [-limit, z2 + 0.5],
+        "PageDown": [-limit, z2],
+        "0": [0, 0],
+    }.items():
+        page.keyboard.press(key)
+        assert page.evaluate("model.get('z')") == pytest.approx(expected)
+    assert page.evaluate("scrollY") == 0
     assert page.inner_text(".vk-decoded output") == "0.00, 0.00"
     page.evaluate("tell('z', [-1, 2])")
     assert page.inner_text(".vk-decoded output") == "−1.00, 2.00"
@@ -445,6 +425,60 @@ def test_latent_plane_fits_a_phone_and_names_every_class(mount, plane):
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     assert page.locator(".vk-code").all_text_contents() == [str(i % 10) for i in range(40)]
     assert "nearest test digit" in page.inner_text(".vk-nearest")
+
+
+def test_widgets_follow_the_width_of_the_page(mount, plane):
+    for widget, drawing in ((KLWidget(), ".vk-densities"), (plane, ".vk-plane svg")):
+        page = mount(widget)
+        drawn = "s => [...document.querySelectorAll(s)].map((e) => e.viewBox.baseVal.width)[0]"
+        given = "s => Math.max(260, document.querySelector(s).clientWidth)"
+        for width in (800, 500, 320, 390, 1280):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.evaluate("new Promise((r) => setTimeout(r, 100))")
+            # a phone of 320 px gets the narrowest drawing, scaled down
+            wide = max(page.evaluate(given, drawing), 280 if widget is not plane else 260)
+            assert page.evaluate(drawn, drawing) == wide
+        node = f"document.querySelector('{drawing}')"
+        # What changes the height alone draws nothing anew.
+        page.evaluate(f"window.before = {node}.querySelector('text')")
+        page.evaluate(f"{node}.style.height = '123px'")
+        page.evaluate("new Promise((r) => setTimeout(r, 100))")
+        assert page.evaluate("window.before.isConnected")
+        assert page.evaluate("errors") == []
+
+
+def test_a_widget_in_a_fold_is_drawn_when_it_opens(mount):
+    page = mount(KLWidget())
+    page.evaluate("document.getElementById('widget').style.display = 'none'")
+    page.set_viewport_size({"width": 420, "height": 800})
+    page.evaluate("new Promise((r) => setTimeout(r, 100))")
+    page.evaluate("document.getElementById('widget').style.display = ''")
+    page.wait_for_function("document.querySelector('.vk-densities').viewBox.baseVal.width < 420")
+    assert page.evaluate("errors") == []
+
+
+def test_the_point_stands_on_its_line(mount, plane):
+    """Bootstrap makes a block of every output, which WebKit lifts off the line."""
+    page = mount(plane)
+    page.add_style_tag(content="output { display: inline-block }")
+    assert page.locator("output").evaluate("e => getComputedStyle(e).display") == "inline"
+
+
+def test_jupyter_leaves_the_keys_to_the_widgets(mount, plane):
+    for widget in (KLWidget(), plane):
+        focusable = mount(widget).locator("[tabindex], button, input")
+        inside = focusable.evaluate_all(
+            "all => all.map((e) => e.closest('[data-lm-suppress-shortcuts=true]') !== null)"
+        )
+        assert inside and all(inside)
+
+
+def test_classes_have_one_colour_in_figures_and_widgets(mount, plane):
+    page = mount(plane)
+    shown = page.locator(".vk-code").evaluate_all("a => a.map((e) => getComputedStyle(e).fill)")
+    rgb = [[round(255 * c) for c in to_rgb(color)] for color in CLASS_COLORS]
+    assert shown == ["rgb({}, {}, {})".format(*rgb[i % 10]) for i in range(40)]
+    assert len(set(CLASS_COLORS)) == 10
 
 
 # In the built page

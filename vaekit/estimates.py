@@ -40,7 +40,8 @@ class Approximation:
 
     def _parts(self, other: object) -> tuple[Tensor, Tensor] | None:
         """Value and error of the other operand, None if it is a number of another kind."""
-        if isinstance(other, type(self)):
+        # a bound may be added to a standard error, but no standard error passes for a bound
+        if isinstance(other, Approximation) and isinstance(self, type(other)):
             return other.value, other.error
         if isinstance(other, int | float | Tensor):
             other = torch.as_tensor(other, dtype=self.value.dtype, device=self.value.device)
@@ -74,9 +75,9 @@ class Approximation:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Tensor | float) -> Self:
-        if not isinstance(other, int | float | Tensor):
+        if isinstance(other, Approximation) or (parts := self._parts(other)) is None:
             return NotImplemented
-        return self * (1 / other)
+        return self * (1 / parts[0])
 
     def __getitem__(self, index: object) -> Self:
         return self._with(self.value[index], self.error[index])
@@ -266,7 +267,7 @@ def expectation(
         raise ValueError(f"n = {n}: a standard error needs at least 2 samples")
     per_sample = math.prod(distribution.batch_shape + distribution.event_shape)
     piece = max(1, CHUNK // max(1, per_sample))
-    pivot = total = squares = fourths = torch.zeros(())
+    pivot = total = squares = cubes = fourths = torch.zeros(())
     with torch.no_grad(), seeded(seed):
         for start in range(0, n, piece):
             m = min(piece, n - start)
@@ -283,8 +284,10 @@ def expectation(
             square = d * d
             total = total + d.sum(0)
             squares = squares + square.sum(0)
+            cubes = cubes + (square * d).sum(0)
             fourths = fourths + (square * square).sum(0)
     shift = total / n
+    fourths = fourths - shift * (4 * cubes - shift * (6 * squares - 3 * n * shift * shift))
     return Estimate._from_sums(pivot + shift, squares - n * shift * shift, fourths, n)
 
 
@@ -319,13 +322,20 @@ def integrate(f: Callable[[Tensor], Tensor], lower: float, upper: float) -> Appr
         with torch.no_grad():
             return f(torch.tensor(x, dtype=torch.float64)).numpy(force=True)
 
-    size, _ = quad_vec(lambda x: np.abs(values(x)), lower, upper, epsrel=1e-3, norm="max")
-    if not np.isfinite(size).all():
-        raise ValueError("the integral is not finite: check the limits and the integrand")
+    def quadrature(g: Callable[[float], np.ndarray], **wanted: float) -> tuple[np.ndarray, float]:
+        # without its cache, whose scalars at infinity numpy would not stack
+        options = {"norm": "max", "full_output": True, "cache_size": 0}
+        value, error, run = quad_vec(g, lower, upper, **wanted, **options)
+        # Where intervals halved this often still matter there is no end: ∫ 1/x would come out as
+        # the logarithm of the smallest float.
+        endless = lower != upper and np.abs(np.diff(run.intervals)).min() < 1e-140
+        if endless or not np.isfinite(value).all():
+            raise ValueError("the integral is not finite: check the limits and the integrand")
+        return value, error
+
+    size = np.abs(quadrature(lambda x: np.abs(values(x)), epsrel=0.1)[0])
     size = np.maximum(size, 1e-12 * np.max(size)) + (np.max(size) == 0)  # an integrand of zero
-    value, error = quad_vec(
-        lambda x: values(x) / size, lower, upper, epsabs=1e-13, epsrel=1e-12, norm="max"
-    )
+    value, error = quadrature(lambda x: values(x) / size, epsabs=1e-13, epsrel=1e-12)
     return Approximation(torch.as_tensor(value * size), torch.as_tensor(error * size))
 
 

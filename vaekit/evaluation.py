@@ -3,7 +3,8 @@
 All values are in nats per data point. The standard error of a bound is that of a mean over the
 data points, std / √N: it covers which points were drawn and the noise of z, since each point has
 its own, but not the bias of a bound, which lies below ln p_θ(x) by construction. The model's device
-and dtype are used; data move there piece by piece, so memory grows with neither points nor samples.
+and dtype are used; data move there piece by piece, so memory does not grow with the points, nor
+with the samples, of which `iwae_bound` alone holds all those of one point.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vaekit.estimates import Estimate, generator, seeded
-from vaekit.models import VAE
+from vaekit.models import VAE, pairs_at_once
 
 __all__ = [
     "PlaneDensity",
@@ -36,22 +37,25 @@ def _over_points(
     bound: Callable[[Tensor, torch.Generator], Tensor],
     model: VAE,
     x: Tensor,
+    name: str,
     samples: int,
     seed: int,
+    *,
+    at_once: int = 1,
     progress: bool = False,
 ) -> Estimate:
-    """Average `bound` over the points of `x`, some at a time."""
+    """Average `bound`, which holds `at_once` samples of each point, over `x`, a block at a time."""
     model.validate(x)
-    if samples < 1:
-        raise ValueError(f"at least 1 sample is needed, got {samples}")
+    if not isinstance(samples, int) or samples < 1:
+        raise ValueError(f"{name} must be a whole number of 1 or more, got {samples}")
     if len(x) < 2:
         raise ValueError("a standard error needs at least 2 data points")
     device = next(model.parameters()).device
     g = generator(seed, device)
-    blocks = x.split(128 if device.type == "cpu" else 1024)
+    points = 128 if device.type == "cpu" else 1024
+    blocks = x.split(max(1, min(points, pairs_at_once(device) // at_once)))
     values = [bound(block.to(device), g) for block in tqdm(blocks, disable=not progress)]
-    values = torch.cat(values).double().cpu()
-    return Estimate.of(values)
+    return Estimate.of(torch.cat(values).double().cpu())
 
 
 def elbo(model: VAE, x: Tensor, *, samples: int = 1, seed: int = 0) -> Estimate:
@@ -68,7 +72,7 @@ def elbo(model: VAE, x: Tensor, *, samples: int = 1, seed: int = 0) -> Estimate:
     def bound(block: Tensor, g: torch.Generator) -> Tensor:
         return sum(model.elbo(block, seed=g) for _ in range(samples)) / samples
 
-    return _over_points(bound, model, x, samples, seed)
+    return _over_points(bound, model, x, "samples", samples, seed)
 
 
 def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
@@ -82,7 +86,9 @@ def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
     TypeError, ValueError
         If `x` does not suit the model, has fewer than 2 points, or k is below 1.
     """
-    return log_evidence(model, x, k, seed=seed)
+    return _over_points(
+        lambda block, g: model.iwae_bound(block, k, seed=g), model, x, "k", k, seed, at_once=k
+    )
 
 
 def log_evidence(
@@ -99,7 +105,13 @@ def log_evidence(
         If `x` does not suit the model, has fewer than 2 points, or n is below 1.
     """
     return _over_points(
-        lambda block, g: model.log_evidence(block, n, seed=g), model, x, n, seed, progress
+        lambda block, g: model.log_evidence(block, n, seed=g),
+        model,
+        x,
+        "n",
+        n,
+        seed,
+        progress=progress,
     )
 
 
@@ -195,7 +207,7 @@ def plane_density(
         raise ValueError(f"the plane has 2 dimensions, the model {model.data_dim}")
     s = (model.likelihood.log_variance / 2).exp()
     if s.numel() != 1 or s < 2 * cell:
-        raise ValueError(f"one standard deviation s of at least 2 cells is needed, got {s.tolist()}")
+        raise ValueError(f"one s of at least 2 cells is needed, got {s.tolist()}")
     cells = round(2 * half_width / cell)
     counts = torch.zeros(cells * cells, dtype=torch.float64)
     with seeded(seed):

@@ -8,8 +8,31 @@ import torch
 from torch import Tensor
 
 
+def log_density(x: Tensor, mu: Tensor, log_variance: Tensor) -> Tensor:
+    """Log density of N(μ, σ²) at x, from ln σ²: −½ ((x − μ)²/σ² + ln σ² + ln 2π).
+
+    The formula alone, with nothing validated: what a Gaussian decoder trains with.
+
+    Parameters
+    ----------
+    x, mu, log_variance : Tensor
+        Point, mean and log-variance, of shapes that broadcast; dtype and device are kept.
+
+    Returns
+    -------
+    Tensor
+        Log density in nats, of the broadcast shape.
+
+    Notes
+    -----
+    Derived in `gaussian-log-density`.
+    """
+    precision = (-log_variance).exp()  # 1 / σ²: its product has a quicker gradient than a quotient
+    return -0.5 * ((x - mu) ** 2 * precision + (log_variance + math.log(2 * math.pi)))
+
+
 def log_prob(x: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """Log density of N(μ, σ²) at x: −½ ln 2π − ln σ − (x − μ)² / 2σ².
+    """Log density of N(μ, σ²) at x: −½ ((x − μ)²/σ² + ln σ² + ln 2π), by `log_density`.
 
     Parameters
     ----------
@@ -31,7 +54,7 @@ def log_prob(x: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
     Derived in `gaussian-log-density`.
     """
     require_gaussian(mu, sigma)
-    return -0.5 * math.log(2 * math.pi) - sigma.log() - (x - mu) ** 2 / (2 * sigma**2)
+    return log_density(x, mu, 2 * sigma.log())
 
 
 def entropy(sigma: Tensor) -> Tensor:

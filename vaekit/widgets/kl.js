@@ -33,12 +33,6 @@ export function areas(muP, sigmaP, muQ, sigmaQ) {
   return [above, below];
 }
 
-/** A number with a true minus sign and never a "−0". */
-export function fixed(value, digits) {
-  const text = Math.abs(value).toFixed(digits);
-  return value < 0 && Number(text) !== 0 ? `−${text}` : text;
-}
-
 const NAMES = ["mu_p", "sigma_p", "mu_q", "sigma_q"];
 const PRESETS = {
   "p = q": [0, 1, 0, 1],
@@ -58,16 +52,6 @@ const DENSITY = { top: 24, bottom: 154 };
 const LANES = { p: 172, q: 206, bottom: 240 };
 const AREA = { top: 26, zero: 138.5, bottom: 176 };
 
-function svg(tag, attributes = {}, text = "") {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.textContent = text;
-  return node;
-}
-const line = (kind, x1, y1, x2, y2) => svg("line", { class: `vk-${kind}`, x1, y1, x2, y2 });
-const write = (kind, text, x, y, anchor = "start") =>
-  svg("text", { class: `vk-${kind}`, x, y, "text-anchor": anchor }, text);
-
 /** The smallest of 0.5, 1, 2, 5, 10, … that holds the value: an axis changes in steps. */
 function niceCeiling(value) {
   if (value <= 0.5) return 0.5;
@@ -77,26 +61,23 @@ function niceCeiling(value) {
 
 function render({ model, el }) {
   const id = `vk-${Math.random().toString(36).slice(2)}`; // a page may hold several widgets
-  el.innerHTML = `
-    <div class="vk-widget" role="group" aria-label="KL divergence of two Gaussians">
-      <div class="vk-row">
-        <span class="vk-key"><i class="vk-line vk-p"></i><span data-legend="p"></span></span>
-        <span class="vk-key"><i class="vk-line vk-q"></i><span data-legend="q"></span></span>
-        <span class="vk-row vk-presets" role="group" aria-label="Examples"></span>
-      </div>
-      <svg class="vk-densities" role="group" aria-label="Densities of p and q, with handles"></svg>
-      <p class="vk-hint">Each bar spans μ ± σ. Drag <b>●</b> to move μ, <b>↔</b> to change σ;
-        or press Tab, then the arrow keys.</p>
-      <fieldset class="vk-row vk-values"><legend>Show as an area</legend>
-        ${["pq", "qp"].map((d) => `<label><input type="radio" name="${id}" value="${d}">
-          KL(${d[0]}‖${d[1]}) = <output data-kl="${d}"></output> nats</label>`).join("")}
-      </fieldset>
-      <svg class="vk-area" role="img"></svg>
-      <p class="vk-sentence"></p>
-      <p class="vk-hint">Dotted lines: the curves cross, so the logarithm changes sign.
-        Areas count the whole line, also beyond the picture.</p>
-    </div>`;
-  const find = (selector) => el.querySelector(selector);
+  const find = frame(el, "KL divergence of two Gaussians", "", `
+    <div class="vk-row">
+      <span class="vk-key"><i class="vk-line vk-p"></i><span data-legend="p"></span></span>
+      <span class="vk-key"><i class="vk-line vk-q"></i><span data-legend="q"></span></span>
+      <span class="vk-row vk-presets" role="group" aria-label="Examples"></span>
+    </div>
+    <svg class="vk-densities" role="group" aria-label="Densities of p and q, with handles"></svg>
+    <p class="vk-hint">Each bar spans μ ± σ. Drag <b>●</b> to move μ, <b>↔</b> to change σ;
+      or press Tab, then the arrow keys.</p>
+    <fieldset class="vk-row vk-values"><legend>Show as an area</legend>
+      ${["pq", "qp"].map((d) => `<label><input type="radio" name="${id}" value="${d}">
+        KL(${d[0]}‖${d[1]}) = <output data-kl="${d}"></output> nats</label>`).join("")}
+    </fieldset>
+    <svg class="vk-area" role="img"></svg>
+    <p class="vk-sentence"></p>
+    <p class="vk-hint">Dotted lines: the curves cross, so the logarithm changes sign.
+      Areas count the whole line, also beyond the picture.</p>`);
   const densities = find(".vk-densities");
   const area = find(".vk-area");
   let width = 640;
@@ -121,53 +102,42 @@ function render({ model, el }) {
     radio.onchange = () => change({ direction: radio.value });
   }
 
-  function makeHandle(name) {
+  function makeSlider(name) {
     const [parameter, which] = name.split("_");
     const [low, high] = model.get(`${parameter}_limits`);
-    const handle = svg("g", {
-      class: `vk-handle vk-${which}`, "data-name": name, tabindex: 0, role: "slider",
+    const handle = makeHandle(`vk-${which}`, {
+      "data-name": name,
       "aria-label": `${parameter === "mu" ? "mean" : "standard deviation"} of ${which}`,
       "aria-valuemin": low, "aria-valuemax": high,
-    });
-    handle.append(
-      svg("rect", { class: "vk-touch", x: -15, y: -17, width: 30, height: 34, rx: 6 }),
-      parameter === "mu"
-        ? svg("circle", { r: 8 })
-        : svg("path", { d: "M-11 0l6-5v3.5h10v-3.5l6 5l-6 5v-3.5h-10v3.5z" }));
+    },
+    svg("rect", { class: "vk-touch", x: -15, y: -17, width: 30, height: 34, rx: 6 }),
+    parameter === "mu"
+      ? svg("circle", { r: 8 })
+      : svg("path", { d: "M-11 0l6-5v3.5h10v-3.5l6 5l-6 5v-3.5h-10v3.5z" }));
 
     function move(value) {
-      const steps = Math.round(Math.min(high, Math.max(low, value)) * STEPS_PER_UNIT);
-      change({ [name]: steps / STEPS_PER_UNIT });
+      const grid = Math.round(Math.min(high, Math.max(low, value)) * STEPS_PER_UNIT);
+      change({ [name]: grid / STEPS_PER_UNIT });
     }
-    handle.onkeydown = (event) => {
+    steps(handle, (event) => {
       const value = model.get(name);
       const big = BIG_STEP / STEPS_PER_UNIT;
       const step = event.shiftKey ? big : 1 / STEPS_PER_UNIT;
-      const target = {
+      return {
         ArrowRight: value + step, ArrowUp: value + step, PageUp: value + big, End: high,
         ArrowLeft: value - step, ArrowDown: value - step, PageDown: value - big, Home: low,
-      }[event.key];
-      if (target === undefined) return;
-      event.preventDefault();
-      move(target);
-    };
-    handle.onpointerdown = (event) => {
-      if (event.button !== 0) return;
-      event.preventDefault();
-      handle.focus({ focusVisible: false });
-      handle.setPointerCapture(event.pointerId);
+      };
+    }, move);
+    drags(handle, handle, (event) => {
       // Screen pixels, which differ from the drawing's own where the page is scaled.
       const scale = unit() * (densities.getBoundingClientRect().width / width);
       const start = model.get(name) - event.clientX / scale;
-      handle.onpointermove = (e) => move(start + e.clientX / scale);
-    };
-    handle.onlostpointercapture = () => { handle.onpointermove = null; };
-    // A finger on a handle must not scroll the page; Chromium overlooks touch-action here.
-    handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+      return (e) => move(start + e.clientX / scale);
+    });
     return handle;
   }
   // Handles live as long as the widget, so that focus and a drag survive every redraw.
-  const handles = Object.fromEntries(NAMES.map((name) => [name, makeHandle(name)]));
+  const handles = Object.fromEntries(NAMES.map((name) => [name, makeSlider(name)]));
   const plot = svg("g");
   densities.append(plot, ...Object.values(handles));
 
@@ -306,14 +276,13 @@ function render({ model, el }) {
 
   const events = [...NAMES, "direction"].map((name) => `change:${name}`);
   for (const event of events) model.on(event, draw);
-  const observer = new ResizeObserver(() => {
-    width = Math.max(280, densities.clientWidth || width);
+  draw();
+  const unfollow = followWidth(densities, (wide) => {
+    width = Math.max(280, wide);
     draw();
   });
-  observer.observe(el);
-  draw();
   return () => {
-    observer.disconnect();
+    unfollow();
     for (const event of events) model.off(event, draw);
   };
 }

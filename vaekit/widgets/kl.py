@@ -2,15 +2,13 @@
 
 from math import isfinite
 from numbers import Real
-from pathlib import Path
 
-import anywidget
 import traitlets
 
-_HERE = Path(__file__).parent
+from vaekit.widgets.base import Widget, script
 
 
-class KLWidget(anywidget.AnyWidget):
+class KLWidget(Widget):
     """Two Gaussians to move, and the integrand of KL(p‖q) or KL(q‖p) as a signed area.
 
     The curves, both divergences (closed form) and the area (trapezoid rule) are computed in
@@ -38,8 +36,10 @@ class KLWidget(anywidget.AnyWidget):
     KL widget: open the book's page, or run this cell in Jupyter or Colab, to move p and q.
     """
 
-    _esm = _HERE / "kl.js"
-    _css = _HERE / "widgets.css"
+    _esm = script("kl.js")
+    plain_text = (
+        "KL widget: open the book's page, or run this cell in Jupyter or Colab, to move p and q."
+    )
 
     mu_p = traitlets.Any(0.0).tag(sync=True)
     sigma_p = traitlets.Any(1.0).tag(sync=True)
@@ -60,10 +60,3 @@ class KLWidget(anywidget.AnyWidget):
         if not low <= value <= high:
             raise traitlets.TraitError(f"{name} must lie between {low:g} and {high:g}, not {value}")
         return float(value)
-
-    def __repr__(self) -> str:
-        """Say where the widget comes alive: what GitHub and a terminal show instead of it."""
-        return (
-            "KL widget: open the book's page, or run this cell in Jupyter or Colab, "
-            "to move p and q."
-        )

@@ -17,12 +17,6 @@ export function decode(layers, z) {
   return h.map((value) => 1 / (1 + Math.exp(-value)));
 }
 
-/** A number with a true minus sign and never a "−0". */
-export function fixed(value, digits) {
-  const text = Math.abs(value).toFixed(digits);
-  return value < 0 && Number(text) !== 0 ? `−${text}` : text;
-}
-
 const STEPS_PER_UNIT = 20; // what a drag can reach: multiples of 0.05
 const ARROW_STEP = 0.1;
 const BIG_STEP = 0.5;
@@ -33,40 +27,29 @@ const RIGHT = 10;
 const TOP = 22;
 const UNDER = 40;
 
-function svg(tag, attributes = {}, text = "") {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.textContent = text;
-  return node;
-}
-const line = (kind, x1, y1, x2, y2) => svg("line", { class: `vk-${kind}`, x1, y1, x2, y2 });
-const write = (kind, text, x, y, anchor) =>
-  svg("text", { class: `vk-${kind}`, x, y, "text-anchor": anchor }, text);
-
 function render({ model, el }) {
-  el.innerHTML = `
-    <div class="vk-widget vk-latent" role="group" aria-label="The latent plane and its decoder">
-      <div class="vk-plane">
-        <svg role="group" aria-label="Latent plane with the codes of test digits"></svg>
+  const find = frame(el, "The latent plane and its decoder", "vk-latent", `
+    <div class="vk-plane">
+      <svg role="group" aria-label="Latent plane with the codes of test digits"></svg>
+    </div>
+    <div class="vk-decoded">
+      <svg role="img"></svg>
+      <div>
+        <p><b>z</b> = (<output></output>)</p>
+        <p class="vk-nearest"></p>
       </div>
-      <div class="vk-decoded">
-        <svg role="img"></svg>
-        <div>
-          <p><b>z</b> = (<output></output>)</p>
-          <p class="vk-nearest"></p>
-        </div>
-      </div>
-      <p class="vk-hint">Drag the ring, click anywhere in the plane, or press Tab and then the
-        arrow keys. The picture is what the decoder makes of z: the more ink a square shows, the
-        more probable is a 1 at that pixel. Each numeral stands where the encoder puts a test digit
-        of that class; circles mark 1, 2 and 3 standard deviations of the prior N(0, I).</p>
-    </div>`;
-  const find = (selector) => el.querySelector(selector);
+    </div>
+    <p class="vk-hint">Drag the ring, click anywhere in the plane, or press Tab and then the
+      arrow keys; 0 leads back to the middle. The picture is what the decoder makes of z: the more
+      ink a square shows, the more probable is a 1 at that pixel. Each numeral stands where the
+      encoder puts a test digit of that class; circles mark 1, 2 and 3 standard deviations of the
+      prior N(0, I).</p>`);
   const plane = find(".vk-plane svg");
   const layers = model.get("layers").map(
     ({ weight, bias }) => ({ weight: unpack(weight), bias: unpack(bias) }));
   const codes = model.get("codes");
   const labels = model.get("labels");
+  const colors = model.get("colors");
   const limit = model.get("limit");
   const [rows, columns] = model.get("image_shape");
   let width = 400;
@@ -97,42 +80,30 @@ function render({ model, el }) {
   }
 
   // The handle lives as long as the widget, so that focus and a drag survive every redraw.
-  const handle = svg("g", {
-    class: "vk-handle vk-point", tabindex: 0, role: "slider",
+  const handle = makeHandle("vk-point", {
     "aria-roledescription": "two-dimensional slider", "aria-label": "z",
     "aria-valuemin": -limit, "aria-valuemax": limit,
-  });
-  handle.append(
-    svg("circle", { class: "vk-touch", r: 20 }),
-    svg("circle", { class: "vk-ring", r: 9 }),
-    svg("circle", { r: 2.5 }));
-  handle.onkeydown = (event) => {
+  },
+  svg("circle", { class: "vk-touch", r: 20 }),
+  svg("circle", { class: "vk-ring", r: 9 }),
+  svg("circle", { r: 2.5 }));
+  steps(handle, (event) => {
     const step = event.shiftKey ? BIG_STEP : ARROW_STEP;
     const [z1, z2] = model.get("z");
-    const target = {
-      ArrowRight: [z1 + step, z2],
-      ArrowLeft: [z1 - step, z2],
-      ArrowUp: [z1, z2 + step],
-      ArrowDown: [z1, z2 - step],
-      Home: [0, 0],
-    }[event.key];
-    if (target === undefined) return;
-    event.preventDefault();
-    move(target);
-  };
-  // A mouse drags from anywhere; a finger only from the ring, so that the page still scrolls.
-  plane.onpointerdown = (event) => {
-    const drags = event.pointerType === "mouse" || handle.contains(event.target);
-    if (event.button !== 0 || !drags) return;
-    event.preventDefault();
-    handle.focus({ focusVisible: false });
-    handle.setPointerCapture(event.pointerId);
-    handle.onpointermove = moveToPointer;
+    return {
+      ArrowRight: [z1 + step, z2], End: [limit, z2],
+      ArrowLeft: [z1 - step, z2], Home: [-limit, z2],
+      ArrowUp: [z1, z2 + step], PageUp: [z1, z2 + BIG_STEP],
+      ArrowDown: [z1, z2 - step], PageDown: [z1, z2 - BIG_STEP],
+      0: [0, 0],
+    };
+  }, move);
+  drags(plane, handle, (event) => {
+    // A mouse drags from anywhere; a finger only from the ring, so that the page still scrolls.
+    if (event.pointerType !== "mouse" && !handle.contains(event.target)) return null;
     moveToPointer(event);
-  };
-  handle.onlostpointercapture = () => { handle.onpointermove = null; };
-  // A finger on the ring must not scroll the page; Chromium overlooks touch-action here.
-  handle.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+    return moveToPointer;
+  });
   plane.onclick = moveToPointer;
 
   const background = svg("g");
@@ -158,7 +129,10 @@ function render({ model, el }) {
       write("label", "z₁", LEFT + size(), bottom + 34, "end"),
       write("label", "z₂", LEFT - 8, 12, "end"),
       ...codes.map(([z1, z2], i) =>
-        write(`code vk-class-${labels[i]}`, labels[i], x(z1), y(z2) + 4, "middle")));
+        write("code", labels[i], x(z1), y(z2) + 4, "middle")));
+    background.querySelectorAll(".vk-code").forEach((numeral, i) => {
+      numeral.style.fill = colors[labels[i]];
+    });
   }
 
   function draw() {
@@ -177,16 +151,15 @@ function render({ model, el }) {
   }
 
   model.on("change:z", draw);
-  const observer = new ResizeObserver(() => {
-    width = Math.max(260, plane.clientWidth || width);
+  drawBackground();
+  draw();
+  const unfollow = followWidth(plane, (wide) => {
+    width = Math.max(260, wide);
     drawBackground();
     draw();
   });
-  observer.observe(el);
-  drawBackground();
-  draw();
   return () => {
-    observer.disconnect();
+    unfollow();
     model.off("change:z", draw);
   };
 }

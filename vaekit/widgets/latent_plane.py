@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 from base64 import b64encode
 from collections.abc import Sequence
-from pathlib import Path
 
-import anywidget
 import torch
 import traitlets
 from torch import Tensor, nn
 
 from vaekit.likelihoods import BernoulliLikelihood
 from vaekit.models import VAE
+from vaekit.plotting import CLASS_COLORS
+from vaekit.widgets.base import Widget, script
 
-_HERE = Path(__file__).parent
 _MOST_PARAMETERS = 28_000  # 150 kB of base64 float32: what a page can carry without weighing on it
 
 
-class LatentPlane(anywidget.AnyWidget):
+class LatentPlane(Widget):
     """Drag a point z in the plane of a VAE with K = 2; the decoded image follows.
 
     The decoder runs in `latent_plane.js`: layers h ← max(0, W h + b), and a sigmoid after the last,
@@ -47,13 +46,18 @@ class LatentPlane(anywidget.AnyWidget):
         If z lies outside the plane.
     """
 
-    _esm = _HERE / "latent_plane.js"
-    _css = _HERE / "widgets.css"
+    _esm = script("latent_plane.js")
+    plain_text = (
+        "Latent plane: open the book's page, or run this cell in Jupyter or Colab, "
+        "to drag the point."
+    )
 
     layers = traitlets.List(read_only=True).tag(sync=True)
     codes = traitlets.List(read_only=True).tag(sync=True)
     labels = traitlets.List(read_only=True).tag(sync=True)
     image_shape = traitlets.List(read_only=True).tag(sync=True)
+    # The figures of the course colour the classes with the same list.
+    colors = traitlets.List(CLASS_COLORS, read_only=True).tag(sync=True)
     limit = traitlets.Float(read_only=True).tag(sync=True)
     z = traitlets.Tuple(traitlets.Float(), traitlets.Float()).tag(sync=True)
 
@@ -130,13 +134,6 @@ class LatentPlane(anywidget.AnyWidget):
                 f"z must lie between −{self.limit:g} and {self.limit:g}, not {proposal.value}"
             )
         return proposal.value
-
-    def __repr__(self) -> str:
-        """Say where the widget comes alive: what GitHub and a terminal show instead of it."""
-        return (
-            "Latent plane: open the book's page, or run this cell in Jupyter or Colab, "
-            "to drag the point."
-        )
 
 
 def _pack(tensor: Tensor) -> str:

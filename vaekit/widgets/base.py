@@ -1,0 +1,36 @@
+"""What every widget is made of: the shared drawing script, its own script, one style sheet."""
+
+from pathlib import Path
+
+import anywidget
+
+_HERE = Path(__file__).parent
+
+
+def script(name: str) -> str:
+    """Join `drawing.js` and a widget's own `.js` into the one ES module that a page loads.
+
+    Parameters
+    ----------
+    name : str
+        The file beside this one. It uses what `drawing.js` exports as if it stood in it.
+    """
+    parts = ((_HERE / file).read_text(encoding="utf-8") for file in ("drawing.js", name))
+    return "\n".join(parts)
+
+
+class Widget(anywidget.AnyWidget):
+    """A widget of the course: `_esm = script("….js")`, and one sentence in place of the picture.
+
+    Attributes
+    ----------
+    plain_text : str
+        What GitHub, a terminal and a notebook without its kernel show instead of the widget.
+    """
+
+    _css = _HERE / "widgets.css"
+    plain_text: str
+
+    def __repr__(self) -> str:
+        """Say where the widget comes alive."""
+        return self.plain_text

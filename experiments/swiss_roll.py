@@ -1,4 +1,4 @@
-"""Chapter 10's verdicts over several trainings: does a VAE unroll the Swiss roll, and what if it did?
+"""Chapter 10's verdicts over several trainings: whether a VAE unrolls the Swiss roll.
 
     python -m experiments.swiss_roll
 

@@ -16,6 +16,7 @@ from vaekit.estimates import (
     Estimate,
     expectation,
     integrate,
+    maximise,
     seeded,
     with_error,
 )
@@ -372,3 +373,21 @@ def test_of_refuses_what_has_no_standard_error():
         Estimate.of(torch.tensor([1.0, math.inf]))
     assert Estimate.of(torch.tensor([True, False])).value == 0.5
     assert Estimate.of(torch.ones(5)).contributions == math.inf
+
+
+def test_estimates_are_stacked_without_losing_their_tails():
+    a, b = Estimate.of(torch.randn(500)), Estimate.of(torch.randn(300, 1)[:, 0] ** 5)
+    both = Estimate.stack([a, b])
+    assert torch.equal(both.value, torch.stack([a.value, b.value]))
+    assert torch.equal(both.error, torch.stack([a.error, b.error]))
+    assert torch.equal(both.contributions, torch.stack([a.contributions, b.contributions]))
+    assert both.n == 300
+
+
+def test_maximise_climbs_every_value_at_once():
+    centre = torch.rand(5, 3, dtype=torch.float64)
+    found = maximise(lambda t: 2 - (t - centre).square().sum(-1), torch.zeros(5, 3).double())
+    assert (found.value - 2).abs().max() < 1e-9
+    assert (found.error == 1e-6).all()
+    with pytest.raises(ValueError, match="has not come to an end"):
+        maximise(lambda t: t.sum(-1), torch.zeros(5, 3).double())

@@ -5,9 +5,17 @@ import math
 import pytest
 import torch
 from scipy.stats import energy_distance
+from torch.distributions import MultivariateNormal
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vaekit.evaluation import active_units, elbo, iwae_bound, log_evidence, two_sample_distance
+from vaekit.evaluation import (
+    active_units,
+    elbo,
+    iwae_bound,
+    log_evidence,
+    plane_density,
+    two_sample_distance,
+)
 from vaekit.likelihoods import GaussianLikelihood
 from vaekit.models import VAE, digits_vae, from_config, mlp
 
@@ -139,3 +147,26 @@ def test_energy_distance_is_unbiased_and_sees_a_shift():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(toy())
+
+
+def test_plane_density_of_a_linear_model():
+    model = VAE(mlp([2, 4]), mlp([2, 2]), GaussianLikelihood(0.09))
+    W = torch.tensor([[0.6, 0.2], [-0.1, 0.3]])
+    with torch.no_grad():
+        model.decoder[0].weight.copy_(W)
+        model.decoder[0].bias.copy_(torch.tensor([0.3, -0.2]))
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) / 2
+    exact = MultivariateNormal(torch.tensor([0.3, -0.2]), W @ W.T + 0.09 * torch.eye(2))
+    found = plane_density(model, half_width=4)
+    usual = exact.log_prob(x) > -5
+    assert (found.log_prob(x) - exact.log_prob(x))[usual].abs().max() < 0.05
+    assert found.values.sum().item() * 0.01**2 == pytest.approx(1, abs=1e-3)
+    assert found.log_prob(torch.tensor([[9.0, 0.0]])) == -math.inf
+    assert torch.equal(plane_density(model, draws=99).values, plane_density(model, draws=99).values)
+
+
+def test_plane_density_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="2 dimensions"):
+        plane_density(VAE(mlp([3, 4]), mlp([2, 3]), GaussianLikelihood(0.09)))
+    with pytest.raises(ValueError, match="2 cells"):
+        plane_density(VAE(mlp([2, 4]), mlp([2, 2]), GaussianLikelihood(1e-6)))

@@ -16,6 +16,7 @@ from vaekit.estimates import (
     Estimate,
     expectation,
     integrate,
+    integrate_plane,
     maximise,
     seeded,
     with_error,
@@ -391,3 +392,34 @@ def test_maximise_climbs_every_value_at_once():
     assert (found.error == 1e-6).all()
     with pytest.raises(ValueError, match="has not come to an end"):
         maximise(lambda t: t.sum(-1), torch.zeros(5, 3).double())
+
+
+def test_an_integral_over_the_plane_knows_its_error():
+    width = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    area = integrate_plane(
+        lambda z: torch.exp(-(z / width[:, None]).square().sum(-1) / 2), limit=20
+    )
+    truth = 2 * math.pi * width**2
+    assert area.value.shape == (3,)
+    assert ((area.value - truth).abs() <= area.error + 1e-12 * truth).all()
+    # a coarse grid is wrong, and says so
+    coarse = integrate_plane(lambda z: torch.exp(-50 * z.square().sum(-1)), step=0.4)
+    assert (coarse.value - math.pi / 50).abs() <= coarse.error
+
+
+def test_a_number_divided_by_an_approximation():
+    a = Approximation(torch.tensor([2.0, -4.0]), torch.tensor([0.5, 1.0]))
+    b = 3 / a
+    assert torch.allclose(b.value, torch.tensor([1.5, -0.75]))
+    for end in (a.value + a.error, a.value - a.error):
+        assert ((3 / end - b.value).abs() <= b.error + 1e-6).all()
+    with pytest.raises(ValueError, match="denominator"):
+        1 / Approximation(torch.tensor(0.1), torch.tensor(0.2))
+
+
+def test_an_approximation_and_an_estimate_make_an_estimate():
+    a = Approximation(torch.tensor(2.0), torch.tensor(0.1))
+    b = Estimate.of(torch.tensor([1.0, 2.0, 3.0]))
+    for mixed in (a - b, b - a, a + b, a * b, b * a):
+        assert isinstance(mixed, Estimate) and mixed.n == 3
+    assert (a - b).error == a.error + b.error

@@ -8,11 +8,13 @@ from scipy.stats import energy_distance
 from torch.distributions import MultivariateNormal
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vaekit.estimates import expectation
 from vaekit.evaluation import (
     active_units,
     elbo,
     iwae_bound,
     log_evidence,
+    log_evidence_on_grid,
     plane_density,
     two_sample_distance,
 )
@@ -170,3 +172,21 @@ def test_plane_density_refuses_what_it_cannot_do():
         plane_density(VAE(mlp([3, 4]), mlp([2, 3]), GaussianLikelihood(0.09)))
     with pytest.raises(ValueError, match="2 cells"):
         plane_density(VAE(mlp([2, 4]), mlp([2, 2]), GaussianLikelihood(1e-6)))
+
+
+def test_the_grid_gives_what_sampling_the_prior_gives():
+    vae = digits_vae(6, latent=2, hidden=[5], seed=3).double()
+    g = torch.Generator().manual_seed(0)
+    x = (torch.rand(4, 6, generator=g) > 0.5).double()
+    exact = log_evidence_on_grid(vae, x)
+    sampled = expectation(lambda z: vae.decode(z[:, None]).log_prob(x).exp(), vae.prior, 100_000)
+    assert ((sampled.value - exact.exp()).abs() < 6 * sampled.error).all()
+    assert torch.allclose(exact, log_evidence_on_grid(vae, x, step=0.1), atol=1e-4)
+    moved = MultivariateNormal(
+        torch.tensor([1.0, -1.0]).double(), torch.tensor([[2.0, 0.5], [0.5, 1.0]]).double()
+    )
+    sampled = expectation(lambda z: vae.decode(z[:, None]).log_prob(x).exp(), moved, 100_000)
+    there = log_evidence_on_grid(vae, x, moved)
+    assert ((sampled.value - there.exp()).abs() < 6 * sampled.error).all()
+    with pytest.raises(ValueError, match="plane"):
+        log_evidence_on_grid(digits_vae(6, latent=3).double(), x)

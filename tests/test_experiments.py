@@ -69,3 +69,16 @@ def test_stored_runs_on_the_roll_say_what_the_chapter_says():
     assert max(run["straightness"] for run in wound) < 0.3
     assert min(run["elbo"] for run in head) > max(run["elbo"] for run in runs["random weights"])
     assert max(run["kl_from_data"] for run in head) < min(run["kl_from_data"] for run in wound)
+
+
+def test_the_comparison_with_the_autoencoder_is_whole():
+    facts = json.loads((RESULTS / "digits_autoencoder.json").read_text())
+    assert {"date", "device", "versions", "protocol", "references"} <= set(facts)
+    assert [seed["seed"] for seed in facts["seeds"]] == list(range(5))
+    for key, row in facts["summary"].items():
+        values = [seed[key] for seed in facts["seeds"]]
+        assert row["mean"] == pytest.approx(np.mean(values), rel=1e-4)
+        assert row["over_seeds"] == pytest.approx(np.std(values, ddof=1) / 5**0.5, rel=1e-2)
+    for seed in facts["seeds"]:
+        gap = seed["autoencoder_2_nll_fitted"] - seed["vae_2_nll_prior"]
+        assert seed["nll_difference"] == pytest.approx(gap, abs=1e-3)

@@ -40,7 +40,7 @@ def _over_points(
     blocks = x.split(128 if device.type == "cpu" else 1024)
     values = [bound(block.to(device), g) for block in tqdm(blocks, disable=not progress)]
     values = torch.cat(values).double().cpu()
-    return Estimate(values.mean(), values.std() / len(x) ** 0.5, len(x))
+    return Estimate.of(values)
 
 
 def elbo(model: VAE, x: Tensor, *, samples: int = 1, seed: int = 0) -> Estimate:
@@ -136,4 +136,4 @@ def two_sample_distance(x: Tensor, y: Tensor, *, blocks: int = 10) -> Estimate:
     between = torch.cdist(a, b).mean((1, 2))
     within = sum(torch.cdist(t, t).sum((1, 2)) for t in (a, b)) / (m * (m - 1))
     values = 2 * between - within
-    return Estimate(values.mean(), values.std() / blocks**0.5, blocks)
+    return Estimate.of(values)

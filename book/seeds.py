@@ -101,6 +101,8 @@ def _changed(node: ast.AST) -> set[str]:
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         call = node.value  # called for what it does, not for what it gives
         altered = [call.func] if isinstance(call.func, ast.Attribute) else call.args
+        if isinstance(call.func, ast.Name) and call.func.id[0].isupper():
+            altered = []  # a widget that shows itself
     names = set()
     for root in altered:
         while isinstance(root, ast.Attribute | ast.Subscript | ast.Call):

@@ -198,7 +198,13 @@ class Estimate(Approximation):
         return replace(self, value=value, error=error, n=n, contributions=contributions)
 
     def log(self) -> Self:
-        """Return the natural logarithm, its standard error to first order: error / value."""
+        """Return the natural logarithm, its standard error to first order: error / value.
+
+        Raises
+        ------
+        ValueError
+            If a value is not positive.
+        """
         if not (self.value > 0).all():
             raise ValueError("the logarithm needs positive values")
         return self._with(self.value.log(), self.error / self.value)

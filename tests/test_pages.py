@@ -127,8 +127,11 @@ def test_nothing_is_cut_off(name, theme, browser, built_book):
     assert page.evaluate("document.documentElement.dataset.theme") == theme
     for width in (1440, 1280, 1024, 390, 1280):
         page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(600)  # the time in which the column glides to its new width
-        found = page.evaluate(OVERFLOWING)
+        for _ in range(20):  # the column glides to its new width, and formulas follow it
+            page.wait_for_timeout(250)
+            found = page.evaluate(OVERFLOWING)
+            if not found["wrong"] and (width < 1024 or not found["more"]):
+                break
         assert found["wrong"] == [], width
         assert width < 1024 or found["more"] == [], width
     page.emulate_media(media="print")

@@ -168,7 +168,7 @@ def _too_long(*_: object) -> None:
 def pool(jobs: int = 2) -> ProcessPoolExecutor:
     """Return processes that have torch already, each used once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.mutants", "scipy.integrate", "scipy.stats"])
+    context.set_forkserver_preload(["pytest", "book.seeds", "scipy.integrate", "scipy.stats"])
     return ProcessPoolExecutor(jobs, context, max_tasks_per_child=1)
 
 

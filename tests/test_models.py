@@ -56,8 +56,7 @@ def test_bounds_are_tight_at_the_exact_posterior():
     close(vae.iwae_bound(x, 1), exact)
     close(vae.iwae_bound(x, 7), exact)
     close(vae.log_evidence(x, 100), exact)
-    g = torch.Generator().manual_seed(0)
-    draws = torch.stack([vae.elbo(x, seed=g) for _ in range(1000)])
+    draws = vae.elbo(x.repeat(1000, 1)).reshape(1000, 50)
     assert ((draws.mean(0) - exact).abs() < 5 * draws.std(0) / 1000**0.5).all()
 
 

@@ -260,7 +260,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(tmp_path):
     path = tmp_path / "model.safetensors"
     for attempt in range(5):
         run = subprocess.Popen([sys.executable, "-c", WORKER, tmp_path], stderr=subprocess.DEVNULL)
-        if attempt < 2:
+        if attempt < 1:
             before = path.stat().st_mtime_ns if path.exists() else 0
             while run.poll() is None and not (path.exists() and path.stat().st_mtime_ns > before):
                 time.sleep(0.001)

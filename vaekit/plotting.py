@@ -135,7 +135,7 @@ class Drawing:
     Attributes
     ----------
     svg : str
-        The drawing; it says in an ``aria-label`` what it shows.
+        The drawing; it says in a label of its own what it shows.
     name : str
         What stands in its place in a terminal.
     """

@@ -10,7 +10,7 @@ RUN := .venv/bin/python -m
 # an environment that was moved, or whose Python is gone, does not count as made
 $(shell .venv/bin/python -c 'import pip' 2>/dev/null || rm -f .venv/ready)
 
-.PHONY: book test notebooks serve bench clean
+.PHONY: book test notebooks serve bench compat seeds mutants clients clean
 
 book: .venv/ready
 	.venv/bin/python .venv/bin/jupyter-book build .
@@ -28,6 +28,19 @@ serve: book
 bench: .venv/ready
 	$(RUN) pip install --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt
 	$(RUN) benchmarks
+
+compat:
+	$(PYTHON) .ci/compat.py
+
+seeds: .venv/ready
+	$(RUN) book.seeds
+
+mutants: .venv/ready
+	$(RUN) tests.mutants
+
+# a real JupyterLab and a real Notebook, every widget driven by the keyboard: a minute each
+clients: .venv/ready
+	$(RUN) tests.clients
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache

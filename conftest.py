@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 ROOT = Path(__file__).parent
 
@@ -27,16 +26,6 @@ def build(root: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         command, cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-
-
-def build_small(root: Path) -> Result:
-    """Do the same in this process, where everything is loaded already; `root` needs no press."""
-    from jupyter_book.cli.main import main
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.environ["PYTHONPATH"])  # the press puts `root` before it
-        patch.setattr(sys, "path", [*sys.path])
-        return CliRunner().invoke(main, ["build", str(root)])
 
 
 @pytest.fixture(scope="session")

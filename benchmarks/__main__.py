@@ -48,26 +48,54 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             result: Measurement = measure(device, rounds=options.rounds, quick=options.quick)
             result.facts = machine(device) | {"load": load}
-            stored[f"{name}-{device}"] = dataclasses.asdict(result)
-            print(section(stored[f"{name}-{device}"]))
+            processor = result.facts.get("gpu") or result.facts["processor"]
+            here = stored.setdefault(processor, {})
+            here[f"{name}-{device}"] = dataclasses.asdict(result)
+            print(section(here[f"{name}-{device}"]))
             if not (options.quick and options.out == HERE):  # tiny sizes say nothing about speed
                 write(options.out, stored)
 
 
-def write(folder: Path, stored: dict[str, dict]) -> None:
-    """Write the results, and this folder's README.md with their tables in it."""
+def write(folder: Path, stored: dict[str, dict[str, dict]]) -> None:
+    """Write the results by processor, and this folder's README.md with their tables in it."""
     (folder / "results.json").write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
     before, rest = (HERE / "README.md").read_text().split(START)
     after = rest.split(END)[1]
     (folder / "README.md").write_text(before + START + table(stored) + END + after)
 
 
-def table(stored: dict[str, dict]) -> str:
-    """Return all stored measurements in Markdown, and what could not be measured."""
-    parts = [section(stored[key]) for key in sorted(stored)]
-    if "training-cuda" not in stored:
+def table(stored: dict[str, dict[str, dict]]) -> str:
+    """Return the headlines, all stored measurements, and what could not be measured."""
+    results = [
+        stored[p][key]
+        for key in sorted(set().union(*stored.values()))
+        for p in sorted(stored)
+        if key in stored[p]
+    ]
+    parts = [headlines(stored), *map(section, results)]
+    if not any("training-cuda" in measured for measured in stored.values()):
         parts.append("Not measured: training on a GPU, for want of one.\n")
     return "\n".join(parts)
+
+
+def headlines(stored: dict[str, dict[str, dict]]) -> str:
+    """Return a table of the goals, each on the processor where it came out least favourable."""
+    worst: dict[str, tuple[float, Goal]] = {}
+    for processor in sorted(stored):
+        for result in stored[processor].values():
+            for goal in (Goal(**goal) for goal in result["goals"]):
+                if goal.wanted is None:
+                    continue
+                sign = -1 if goal.at_most else 1
+                score = sign * statistics.median(goal.measured)
+                label = f"{result['title']}: {goal.statement}"
+                if label not in worst or score < worst[label][0]:
+                    named = dataclasses.replace(goal, statement=f"{label}, {processor}")
+                    worst[label] = score, named
+    count = "one processor" if len(stored) == 1 else f"{len(stored)} processors"
+    lines = [f"### The least favourable of {count}", ""]
+    lines += ["| | wanted | median (min–max) | |", "|---|---:|---:|---|"]
+    return "\n".join([*lines, *(_goal(worst[label][1]) for label in sorted(worst)), ""])
 
 
 def section(stored: dict) -> str:

@@ -14,7 +14,7 @@ from sphinx.environment.collectors.toctree import TocTreeCollector
 def setup(app: Sphinx) -> dict:
     """Register everything with Sphinx."""
     # here, since `python -m book.notebooks` would load that module twice
-    from book import execution, figures, ledger, notebooks, numbering, pages, proofs
+    from book import access, execution, figures, ledger, notebooks, numbering, pages, proofs
 
     # Kernels import vaekit from this clone, installed or not.
     path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -31,6 +31,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("env-updated", ledger.check)
     app.connect("doctree-resolved", figures.inline_figures)
     app.connect("html-page-context", pages.page_context)
+    app.connect("html-page-context", access.current_roles)
     app.connect("build-finished", pages.copy_mathjax)
     app.connect("build-finished", notebooks.offer)
     app.connect("build-finished", ledger.write)

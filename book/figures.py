@@ -1,9 +1,9 @@
 """Figures that belong to the page: pictures in SVG become part of it.
 
 A picture behind `<img>` knows nothing of the page: not its font, not whether it is dark. So its
-SVG goes into the page itself. Its paper is taken away, its black becomes the colour of the text, the
-palette of `vaekit.plotting` becomes variables of the style sheet, and its text is set in the page's
-font. Images inside it, such as digits, stay as they are.
+SVG goes into the page itself. Its paper is taken away, its black becomes the colour of the text,
+the palette of `vaekit.plotting` becomes variables of the style sheet, and its text is set in the
+page's font. Images inside it, such as digits, stay as they are.
 """
 
 import re
@@ -59,7 +59,7 @@ def belonging(svg: str, prefix: str, alt: str) -> str:
                 for colour, meant in COLOURS.items():
                     value = value.replace(colour, meant)
             element.set(key, re.sub(r"\bfont: *([^;]*)", font, value) if key == "style" else value)
-    width, height = (float(x) for x in root.attrib["viewBox"].split()[2:])
+    width = float(root.attrib["viewBox"].split()[2])
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     # 96 pixels of the page to the inch, where the picture counts 72 points

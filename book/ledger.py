@@ -89,7 +89,7 @@ def ledger(root: Path, executed: Path) -> list[dict]:
                     "chapter": chapter_number(docname),
                     "url": f"{docname}.html#{entry.anchor}",
                     **facts,
-                    "seeds": seeds.get(label, facts["seeds"]),
+                    "seeds": seeds.get(label),
                 }
             )
     if problems:
@@ -158,22 +158,17 @@ def _cells(row: dict) -> tuple[str, ...]:
 
 
 def _routes(row: dict) -> list[str]:
-    """Name, once each, what was compared: routes, the sides of inequalities, and lines."""
+    """Name, once each, what was compared: routes, inequalities, and lines of a derivation."""
     found = []
     for group in row["groups"]:
-        names = {route["role"]: [] for route in group["routes"]}
-        for route in group["routes"]:
-            names[route["role"]].append(route["name"])
-        if group["kind"] == "derivation":
-            found.append(f"{len(group['routes'])} lines of the derivation")
-        elif group["kind"] == "inequality":
-            signs = (("larger", "≥"), ("smaller", ""), ("left", "="), ("right", ""))
-            found.append(
-                " ".join(f"{', '.join(names[r])} {sign}" for r, sign in signs if r in names)
-            )
-        else:
-            found += [name for role in names.values() for name in role]
-    return list(dict.fromkeys(name.strip() for name in found))
+        match group["kind"]:
+            case "derivation":
+                found.append(f"{len(group['routes'])} lines of the derivation")
+            case "inequality":
+                found.append("an inequality, where it is strict and where it is an equality")
+            case _:
+                found += [route["name"] for route in group["routes"]]
+    return list(dict.fromkeys(found))
 
 
 def _tried(row: dict) -> list[str]:

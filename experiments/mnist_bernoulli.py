@@ -18,6 +18,7 @@ from torch import Tensor
 from experiments import RESULTS, bounds, machine, store, summary, threshold
 from vaekit.data import mnist
 from vaekit.models import VAE, digits_vae
+from vaekit.plotting import tiles
 from vaekit.training import fit
 
 CHECKPOINTS = Path(__file__).parent.parent / "_build" / "experiments" / "mnist_bernoulli"
@@ -28,9 +29,8 @@ def tile(images: Tensor) -> Image.Image:
 
     Sixteen levels of grey make a small file, and eyes want no more.
     """
-    rows, columns, _ = images.shape
-    grid = images.view(rows, columns, 28, 28).transpose(1, 2).reshape(28 * rows, 28 * columns)
-    return Image.fromarray((17 * (15 * (1 - grid)).round()).byte().numpy())
+    ink = tiles(images, gap=0)
+    return Image.fromarray((17 * (15 * (1 - ink)).round()).byte().numpy())
 
 
 @torch.no_grad()

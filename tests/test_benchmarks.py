@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.__main__ import END, HERE, START, table
+from benchmarks.__main__ import END, HERE, START, headlines, table
 from benchmarks.measure import ratios, spread
 from benchmarks.training import BATCH, loop, pixels, vaekit
 
@@ -19,6 +19,19 @@ def shown(folder: Path) -> str:
 
 def test_the_page_shows_the_stored_results():
     assert shown(HERE) == table(json.loads((HERE / "results.json").read_text()))
+
+
+def test_the_headline_is_the_least_favourable_processor():
+    stored = json.loads((HERE / "results.json").read_text())
+    ((processor, measured),) = stored.items()
+    worse = json.loads(json.dumps(measured))
+    goals = {goal["statement"]: goal for goal in worse["training-cpu"]["goals"]}
+    goals["fit / fastest library"]["measured"] = [1.1, 1.2, 1.3]
+    lines = headlines(stored | {"A slower one": worse}).splitlines()
+    (line,) = [line for line in lines if ": fit / fastest library" in line]
+    assert "A slower one | ≥ 1.5 | 1.20 (1.10–1.30) | **missed**" in line
+    (line,) = [line for line in lines if "drawing alone" in line]
+    assert processor in line or "A slower one" in line
 
 
 def test_ratios_are_taken_round_by_round_against_the_fastest():
@@ -48,7 +61,7 @@ def quick(tmp_path_factory):
 
 
 def test_a_quick_run_measures_everything(quick):
-    results = json.loads((quick / "results.json").read_text())
+    (results,) = json.loads((quick / "results.json").read_text()).values()  # of one processor
     assert set(results) == {"training-cpu", "expectation-cpu", "log-evidence-cpu"}
     for result in results.values():
         assert result["facts"]["threads"] == 2

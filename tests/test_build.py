@@ -6,11 +6,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from small_book import build
 
 from book.execution import digest, uses
 from book.notebooks import published
 from book.numbering import number
-from conftest import build_small
 
 ROOT = Path(__file__).parent.parent
 HEADER = """---
@@ -54,7 +54,7 @@ def page(root, name="02_one"):
 
 
 def page_of(root):
-    run = build_small(root)
+    run = build(root)
     assert run.exit_code == 0, run.output
     return page(root)
 
@@ -88,7 +88,7 @@ def test_a_chapter_runs_again_when_what_it_uses_has_changed_and_only_then(book):
 
     (vaekit / "one.py").write_text("ANSWER = 1 / 0\n")
     for _ in range(2):
-        assert build_small(book).exit_code, "what failed is run again"
+        assert build(book).exit_code, "what failed is run again"
     (vaekit / "one.py").write_text("ANSWER = 42\n")
     first, two = printed(book, *names)
     assert "is 42" in first and two == second
@@ -176,7 +176,7 @@ def test_a_reference_follows_a_number_that_changes_on_another_page(book):
 
 def test_a_cell_that_fails_stops_the_build_and_is_shown(book):
     (book / "chapters" / "02_one.md").write_text(CHAPTER.replace("time.time_ns()", "1 / 0"))
-    run = build_small(book)
+    run = build(book)
     assert run.exit_code != 0
     assert "ZeroDivisionError" in run.output
 

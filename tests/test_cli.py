@@ -79,7 +79,7 @@ def test_resume_goes_on_to_the_same_weights(run, tmp_path):
         ("train digits --out {tmp}/a --batch-size 5000", "larger than the data, 1197 points"),
         ("train digits --out {tmp}/file/a", "could not write"),
         ("evaluate {tmp}", "holds no config.json"),
-        ("evaluate {run} --samples 0", "at least 1 sample"),
+        ("evaluate {run} --samples 0", "n must be a whole number of 1 or more, got 0"),
         ("sample {tmp}/none", "holds no config.json"),
     ],
 )

@@ -197,3 +197,19 @@ def test_binarized_mnist_is_larochelles():
     split = data.binarized_mnist()
     assert [tuple(part.shape) for part in split[:3]] == [(50000, 784), (10000, 784), (10000, 784)]
     assert set(split.test.unique().tolist()) == {0.0, 1.0}
+
+
+def test_the_density_of_the_roll_is_that_of_its_samples():
+    axis = torch.linspace(-2.2, 2.2, 221)
+    density = data.swiss_roll_log_density(torch.cartesian_prod(axis, axis)).exp()
+    assert density.sum().item() * 0.02**2 == pytest.approx(1, abs=1e-3)
+    x = data.swiss_roll(100_000, seed=3)
+    inside = (x[:, 0] > 0).float().mean().item()  # against the integral over the same half
+    half = torch.cartesian_prod(axis[axis > 0.01] - 0.01, axis)
+    assert data.swiss_roll_log_density(half).exp().sum() * 0.02**2 == pytest.approx(
+        inside, abs=0.01
+    )
+    spiral = data.swiss_roll_spiral()
+    squares = torch.cdist(x[:2000], spiral).amin(1).square()
+    assert squares.mean().item() == pytest.approx(0.05**2, rel=0.15)
+    assert spiral[0].norm().item() == pytest.approx(0.15 * torch.pi, rel=1e-2)

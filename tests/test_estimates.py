@@ -17,6 +17,7 @@ from vaekit.estimates import (
     expectation,
     integrate,
     integrate_plane,
+    maximise,
     seeded,
     with_error,
 )
@@ -54,6 +55,9 @@ def test_mean_and_standard_error_are_those_of_the_samples(distribution, n):
     assert estimate.value.shape == distribution.batch_shape
     assert estimate.value.numpy() == pytest.approx(y.mean(0), rel=1e-11, abs=1e-13)
     assert estimate.standard_error.numpy() == pytest.approx(stats.sem(y), rel=1e-9)
+    of = Estimate.of(torch.as_tensor(y))
+    for streamed, whole in ((estimate.error, of.error), (estimate.contributions, of.contributions)):
+        torch.testing.assert_close(streamed, whole, rtol=1e-9, atol=0)
 
 
 def test_a_large_mean_costs_no_digits_of_the_standard_error():
@@ -150,13 +154,13 @@ q = Normal(torch.tensor(0.0, dtype=torch.float64), 1.0)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 expectation(torch.exp, q, 10**5)
 before = peak()
-expectation(torch.exp, q, 10**7)
+expectation(torch.exp, q, 4 * 10**6)
 print((peak() - before) / (1024**2 if sys.platform == "darwin" else 1024))
 """
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert float(run.stdout) < 20  # MB; the samples alone would take 80
+    assert float(run.stdout) < 20  # MB; the samples alone would take 32
 
 
 @pytest.mark.parametrize(
@@ -177,9 +181,10 @@ def test_with_error_shows_two_digits_of_the_error(value, error, text):
 
 
 def test_an_estimate_shows_itself():
-    one = Estimate(torch.tensor(0.72134), torch.tensor(0.00123), 100)
+    one = Estimate(torch.tensor(0.72134), torch.tensor(0.00123), 100, torch.tensor(30.0))
     assert str(one) == repr(one) == "0.7213 ± 0.0012"
-    assert "3 estimates of 100 samples" in str(Estimate(torch.ones(3), torch.ones(3), 100))
+    assert "3 estimates of 100 samples" in str(Estimate.of(double(100, 3)))
+    assert str(Approximation(torch.ones(3), torch.ones(3))) == "3 values, errors up to 1"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +202,7 @@ def test_an_estimate_shows_itself():
     ],
 )
 def test_integrals_lie_within_their_bound(f, lower, upper, truth):
-    result = integrate(lambda x: f(torch.tensor(x, dtype=torch.float64)), lower, upper)
+    result = integrate(f, lower, upper)
     assert abs(result.value.item() - truth) <= result.error.item() + 1e-14
     assert result.error.item() < 1e-10
     assert (result.error.item() > 0) == (lower != upper)
@@ -210,13 +215,183 @@ def test_every_entry_is_integrated_at_once():
     assert result.error.shape == (2, 3)
 
 
+@pytest.mark.parametrize("factor", [1e-12, 1e-6, 1.0, 1e6, 1e9])
+@pytest.mark.parametrize("ends", [(-1.0, 1.0), (-math.inf, math.inf), (0.0, math.inf)])
+def test_a_batch_whose_sizes_differ_keeps_the_digits_of_each(factor, ends):
+    """The small one is narrow, off the centre and of changing sign where the large one is broad."""
+    low, high = (torch.tensor(end, dtype=torch.float64) for end in ends)
+
+    def f(x):
+        small = 20 * (x - 0.3)
+        return torch.stack([torch.exp(-(x**2)), factor * (small + 1) * torch.exp(-(small**2))])
+
+    def mass(low, high):
+        return math.sqrt(math.pi) / 2 * (torch.erf(high) - torch.erf(low))
+
+    a, b = 20 * (low - 0.3), 20 * (high - 0.3)
+    odd = (torch.exp(-(a**2)) - torch.exp(-(b**2))) / 2
+    truth = torch.stack([mass(low, high), factor * (odd + mass(a, b)) / 20])
+    result = integrate(f, *ends)
+    assert ((result.value - truth).abs() <= result.error + 1e-13 * truth).all()
+    assert (result.error < 1e-10 * truth).all()
+
+
+def test_f_gets_a_float64_tensor_and_may_carry_gradients():
+    scale = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+
+    def f(x):
+        assert (x.dtype, x.shape) == (torch.float64, ())
+        return scale * x
+
+    assert integrate(f, 0.0, 1.0).value.item() == pytest.approx(1.0, abs=1e-15)
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
-    ("f", "lower"), [(lambda x: 1 / x, 0.0), (lambda x: 1 / x, -1.0), (torch.log, -1.0)]
+    ("f", "ends"),
+    [
+        (lambda x: 1 / x, (0.0, 1.0)),
+        (lambda x: 1 / x, (-1.0, 1.0)),
+        (lambda x: 1 / x, (1.0, math.inf)),
+        (lambda x: x**-1.5, (0.0, 1.0)),
+        (torch.ones_like, (0.0, math.inf)),
+        (lambda x: x.expand(3) ** 0, (-math.inf, math.inf)),
+        (torch.log, (-1.0, 1.0)),
+        (lambda x: x * math.nan, (0.0, 1.0)),
+    ],
 )
-def test_an_integral_that_is_not_finite_is_refused(f, lower):
+def test_an_integral_that_is_not_finite_is_refused(f, ends):
     with pytest.raises(ValueError, match="not finite"):
-        integrate(lambda x: f(torch.tensor(x, dtype=torch.float64)), lower, 1.0)
+        integrate(f, *ends)
+
+
+# arithmetic
+
+
+def near(truth: torch.Tensor, seed: int) -> Approximation:
+    """An approximation of `truth` that uses up to all of its error."""
+    error = double(*truth.shape, seed=seed).exp() / 100
+    return Approximation(truth + error * double(*truth.shape, seed=seed + 1).clamp(-1, 1), error)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda a, b, t: a + b,
+        lambda a, b, t: a - b,
+        lambda a, b, t: a * b,
+        lambda a, b, t: a * a - a,
+        lambda a, b, t: -a / 3,
+        lambda a, b, t: a / t,
+        lambda a, b, t: t * a + t - (b - t),
+        lambda a, b, t: 2 - a,
+        lambda a, b, t: (a * a + 0.5).log(),
+        lambda a, b, t: (a * b).sum(-1),
+        lambda a, b, t: (a + b).sum(0),
+        lambda a, b, t: a[3] * b[:, 2],
+        lambda a, b, t: a[..., None] * t[:, :1],
+        lambda a, b, t: a / torch.arange(1, 31),
+    ],
+)
+def test_the_truth_stays_within_the_bounds(formula):
+    for seed in range(0, 40, 4):
+        a, b, t = double(3, 30, 30, seed=seed)
+        result, truth = formula(near(a, seed), near(b, seed + 2), t), formula(a, b, t)
+        assert result.value.shape == result.error.shape == truth.shape
+        assert ((result.value - truth).abs() <= result.error + 1e-12 * (1 + truth.abs())).all()
+
+
+def test_bounds_are_reached():
+    a = Approximation(torch.tensor([2.0, -3.0]), torch.tensor([0.5, 0.1]))
+    for result, error in (
+        (a + a, [1.0, 0.2]),
+        (a - 1, [0.5, 0.1]),
+        (a * a, [2.25, 0.61]),
+        (4 * a / 2, [1.0, 0.2]),
+        (a[:1].log(), [math.log(2 / 1.5)]),
+        (a.sum(), 0.6),
+    ):
+        torch.testing.assert_close(result.error, torch.tensor(error))
+
+
+def test_the_error_of_a_sum_of_dependent_estimates_does_not_cancel():
+    x = double(1000)
+    once, twice = Estimate.of(x), Estimate.of(2 * x)
+    for sum_ in (once + once, 2 * once, once - -once):
+        torch.testing.assert_close(sum_.error, twice.error)
+    assert (once - once).error == 2 * once.error  # no less than the truth, which is zero
+    both = Estimate.of(torch.stack([x, x**2], 1))
+    assert (both.sum().error >= Estimate.of(x + x**2).error).all()
+    assert (both.sum().n, both[0].n) == (1000, 1000)
+
+
+def test_what_is_made_of_estimates_is_trusted_as_little_as_the_least():
+    light, heavy = Estimate.of(double(9000)), Estimate.of(double(500) ** 5)
+    assert 2500 < light.contributions < 3500  # a Gaussian's kurtosis is 3
+    assert heavy.contributions < 100
+    for mixed in (light + heavy, heavy * light, light[None] - heavy):
+        assert type(mixed) is Estimate
+        assert mixed.n == 500
+        torch.testing.assert_close(mixed.contributions.squeeze(), heavy.contributions)
+    both = Estimate.of(torch.stack([double(500), double(500) ** 5], 1))
+    torch.testing.assert_close(both.sum().contributions, heavy.contributions)
+    assert (3 * light).log().contributions == light.contributions if light.value > 0 else True
+
+
+def test_a_standard_error_never_passes_for_a_bound():
+    sampled, bound = Estimate.of(double(100)), Approximation(torch.ones(()), torch.tensor(0.25))
+    for result in (sampled + bound, bound + sampled, bound - sampled, bound * sampled):
+        assert type(result) is Estimate
+        assert result.contributions == sampled.contributions
+    torch.testing.assert_close((bound + sampled).error, sampled.error + 0.25)
+
+
+def test_the_error_of_a_logarithm_is_that_of_repeated_runs():
+    x = 1 + double(4000, 2000) / 2  # 2000 estimates of 1, each from 4000 samples
+    logs = Estimate.of(x).log()
+    assert logs.error.mean().item() == pytest.approx(logs.value.std().item(), rel=0.06)
+
+
+@pytest.mark.parametrize("bad", ["log", "text", "list", "quotient"])
+def test_what_has_no_known_error_is_refused(bad):
+    number = Approximation(torch.tensor(0.1), torch.tensor(0.1))
+    with pytest.raises(ValueError if bad == "log" else TypeError):
+        {
+            "log": number.log,
+            "text": lambda: number + "1",
+            "list": lambda: [1.0] * number,
+            "quotient": lambda: number / number,
+        }[bad]()
+    with pytest.raises(ValueError, match="positive"):
+        Estimate.of(torch.tensor([-1.0, 0.5])).log()
+
+
+def test_of_refuses_what_has_no_standard_error():
+    for values in (torch.tensor(1.0), torch.ones(1, 3)):
+        with pytest.raises(ValueError, match="at least 2 values"):
+            Estimate.of(values)
+    with pytest.raises(ValueError, match="NaN or an infinite value"):
+        Estimate.of(torch.tensor([1.0, math.inf]))
+    assert Estimate.of(torch.tensor([True, False])).value == 0.5
+    assert Estimate.of(torch.ones(5)).contributions == math.inf
+
+
+def test_estimates_are_stacked_without_losing_their_tails():
+    a, b = Estimate.of(torch.randn(500)), Estimate.of(torch.randn(300, 1)[:, 0] ** 5)
+    both = Estimate.stack([a, b])
+    assert torch.equal(both.value, torch.stack([a.value, b.value]))
+    assert torch.equal(both.error, torch.stack([a.error, b.error]))
+    assert torch.equal(both.contributions, torch.stack([a.contributions, b.contributions]))
+    assert both.n == 300
+
+
+def test_maximise_climbs_every_value_at_once():
+    centre = torch.rand(5, 3, dtype=torch.float64)
+    found = maximise(lambda t: 2 - (t - centre).square().sum(-1), torch.zeros(5, 3).double())
+    assert (found.value - 2).abs().max() < 1e-9
+    assert (found.error == 1e-6).all()
+    with pytest.raises(ValueError, match="has not come to an end"):
+        maximise(lambda t: t.sum(-1), torch.zeros(5, 3).double())
 
 
 def test_an_integral_over_the_plane_knows_its_error():

@@ -15,6 +15,7 @@ from vaekit.evaluation import (
     iwae_bound,
     log_evidence,
     log_evidence_on_grid,
+    plane_density,
     two_sample_distance,
 )
 from vaekit.likelihoods import GaussianLikelihood
@@ -132,9 +133,12 @@ def test_energy_distance_is_unbiased_and_sees_a_shift():
     ("call", "message"),
     [
         (lambda vae: elbo(vae, normal(1, 3)), "needs at least 2 data points"),
-        (lambda vae: elbo(vae, normal(9, 3), samples=0), "at least 1 sample"),
-        (lambda vae: iwae_bound(vae, normal(9, 3), 0), "at least 1 sample"),
-        (lambda vae: log_evidence(vae, normal(9, 3), 0), "at least 1 sample"),
+        (
+            lambda vae: elbo(vae, normal(9, 3), samples=0),
+            "samples must be a whole number of 1 or more, got 0",
+        ),
+        (lambda vae: iwae_bound(vae, normal(9, 3), 0), "k must be .* got 0"),
+        (lambda vae: log_evidence(vae, normal(9, 3), 0), "n must be .* got 0"),
         (lambda vae: log_evidence(vae, normal(9, 3) / 0), "NaN or infinite"),
         (lambda vae: elbo(vae, normal(9, 4)), "must have shape"),
         (lambda vae: active_units(vae, normal(9, 4)), "must have shape"),
@@ -145,6 +149,29 @@ def test_energy_distance_is_unbiased_and_sees_a_shift():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call(toy())
+
+
+def test_plane_density_of_a_linear_model():
+    model = VAE(mlp([2, 4]), mlp([2, 2]), GaussianLikelihood(0.09))
+    W = torch.tensor([[0.6, 0.2], [-0.1, 0.3]])
+    with torch.no_grad():
+        model.decoder[0].weight.copy_(W)
+        model.decoder[0].bias.copy_(torch.tensor([0.3, -0.2]))
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) / 2
+    exact = MultivariateNormal(torch.tensor([0.3, -0.2]), W @ W.T + 0.09 * torch.eye(2))
+    found = plane_density(model, half_width=4)
+    usual = exact.log_prob(x) > -5
+    assert (found.log_prob(x) - exact.log_prob(x))[usual].abs().max() < 0.05
+    assert found.values.sum().item() * 0.01**2 == pytest.approx(1, abs=1e-3)
+    assert found.log_prob(torch.tensor([[9.0, 0.0]])) == -math.inf
+    assert torch.equal(plane_density(model, draws=99).values, plane_density(model, draws=99).values)
+
+
+def test_plane_density_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="2 dimensions"):
+        plane_density(VAE(mlp([3, 4]), mlp([2, 3]), GaussianLikelihood(0.09)))
+    with pytest.raises(ValueError, match="2 cells"):
+        plane_density(VAE(mlp([2, 4]), mlp([2, 2]), GaussianLikelihood(1e-6)))
 
 
 def test_the_grid_gives_what_sampling_the_prior_gives():

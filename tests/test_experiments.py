@@ -51,6 +51,26 @@ def test_stored_results_are_whole(name, seeds):
     assert facts["summary"]["elbo"]["mean"] > facts["summary"]["nll"]["mean"]
 
 
+def test_stored_runs_on_the_roll_say_what_the_chapter_says():
+    facts = json.loads((RESULTS / "swiss_roll.json").read_text())
+    assert {"date", "device", "versions", "commit", "protocol"} <= set(facts)
+    runs = {}
+    for run in facts["runs"]:
+        runs.setdefault(run["start"], []).append(run)
+    head = runs.pop("head start")
+    assert (
+        [run["seed"] for run in head]
+        == list(range(5))
+        == [run["seed"] for run in runs["random weights"]]
+    )
+    wound = [run for rows in runs.values() for run in rows]
+    assert len(wound) == 11
+    assert min(run["straightness"] for run in head) > 0.95
+    assert max(run["straightness"] for run in wound) < 0.3
+    assert min(run["elbo"] for run in head) > max(run["elbo"] for run in runs["random weights"])
+    assert max(run["kl_from_data"] for run in head) < min(run["kl_from_data"] for run in wound)
+
+
 def test_the_comparison_with_the_autoencoder_is_whole():
     facts = json.loads((RESULTS / "digits_autoencoder.json").read_text())
     assert {"date", "device", "versions", "protocol", "references"} <= set(facts)

@@ -6,33 +6,22 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
+from small_book import build
 
 from book.ledger import SEEDS, checks, ledger, short, tables
 from book.numbering import CLAIMS, number
-from conftest import build_small
+from vaekit.claims import claim, derivation
 
 ROOT = Path(__file__).parent.parent
 
 
-def route(name: str, role: str = "route", kind: str = "exact") -> dict:
-    return {"name": name, "role": role, "kind": kind, "resolution": 2e-12, "values": [1.0]}
-
-
-def group(kind: str, *routes: dict, case: str = "") -> dict:
-    return {"case": case, "kind": kind, "routes": list(routes), "settings": 24}
-
-
-FACTS = {
-    "verdict": "passed",
-    "settings": 24,
-    "resolution": 2e-12,
-    "sampling": None,
-    "groups": [group("agreement", route("closed form", "reference"), route("left side"))],
-    "refuted": [
-        {"statement": "a sum_of *parts*", "by": ["left side"], "settings": 24, "of": 24, "error": 1}
-    ],
-    "seeds": None,
-}
+FACTS = (
+    claim("of a claim")
+    .agree(closed_form=torch.ones(24).double(), left_side=torch.ones(24).double())
+    .refute({"a sum_of *parts*": 0.0})
+    .facts()
+)
 HEADER = """---
 jupytext: {text_representation: {extension: .md, format_name: myst}}
 kernelspec: {display_name: Python 3, language: python, name: python3}
@@ -91,22 +80,25 @@ def table_of(tmp_path, **facts) -> list[str]:
     return [cell.strip().replace("\\", "") for cell in row.split("\n  - ")]
 
 
-def test_a_route_counts_by_its_role_whatever_its_name(tmp_path):
-    groups = [
-        *FACTS["groups"],
-        group("agreement", route("closed form", "reference"), route("line 1"), case="part 2"),
-        group("inequality", route("mean", "larger"), route("equality case", "smaller")),
-        group("inequality", route("mean", "larger"), route("equality case", "smaller"), case="b"),
-        group("inequality", route("this", "left"), route("that", "right")),
-        group("derivation", route("a", "line"), route("b", "line"), route("c", "line")),
-    ]
-    assert table_of(tmp_path, groups=groups) == [
+def test_what_was_compared_is_named_once_whatever_its_name(tmp_path):
+    one, many = torch.ones(1).double(), torch.ones(24).double()
+    check = (
+        claim("a")
+        .agree(closed_form=many, left_side=many, line_1=many)
+        .agree("part 2", closed_form=many, equality_case=many)
+        .at_least("part 3", 2 * many, many, equal=(one, one))
+        .at_least("part 4", 3 * many, many, equal=(one, one))
+        .refute({"a sum_of *parts*": 2 * many}, above=many * 3)
+    )
+    assert table_of(tmp_path, **check.facts()) == [
         "{prf:ref}`a` Title of a",
-        "closed form, left side, line 1, mean ≥ equality case, this = that, "
-        "3 lines of the derivation; 24 settings",
-        "an error of 2·10⁻¹²",
+        "closed form, left side, line 1, equality case, "
+        "an inequality, where it is strict and where it is an equality; 24 settings",
+        "an error of 4·10⁻¹²",
         "a sum_of *parts*",
     ]
+    lines = derivation("a").line("x", 1.0, "").line("y", 1.0, "").refute({"z": 2.0})
+    assert table_of(tmp_path, **lines.facts())[1] == "2 lines of the derivation"
 
 
 @pytest.mark.parametrize(
@@ -192,19 +184,19 @@ def test_a_build_fails_without_a_check_until_it_is_back(tmp_path):
     chapters = {"02_one": whole, "ledger": (ROOT / "chapters" / "ledger.md").read_text("utf-8")}
     book(tmp_path, chapters)
     (tmp_path / "chapters" / "references.bib").touch()
-    assert build_small(tmp_path).exit_code == 0
+    assert build(tmp_path).exit_code == 0
     page = (tmp_path / "_build" / "html" / "chapters" / "ledger.html").read_text("utf-8")
     assert "Theorem 2.1" in page
     assert "a sum_of *parts*" in page, "the words of a check are no Markdown"
 
     book(tmp_path, chapters | {"02_one": whole.replace(check, "")})
     for _ in range(2):  # the second time nothing is left to read again
-        run = build_small(tmp_path)
+        run = build(tmp_path)
         assert run.exit_code != 0
         assert "the theorem a has no check" in run.output
 
     book(tmp_path, chapters)
-    assert build_small(tmp_path).exit_code == 0
+    assert build(tmp_path).exit_code == 0
 
 
 def test_small_numbers_are_short():

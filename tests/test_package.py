@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import re
 import subprocess
 import sys
 import tomllib
@@ -14,24 +15,12 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SOURCES = sorted((ROOT / "vaekit").rglob("*.py"))
 
-# Imports run downwards: a module knows only those before it. `claims` knows only numbers.
-ORDER = [
-    *("__version__", "estimates", "display", "claims"),
-    *("gaussian", "divergence", "bayes", "mixture", "bounds", "gradients"),
-    *("likelihoods", "storage", "models", "training", "evaluation"),
-    *("data", "plotting", "widgets", "__main__"),
-]
 # What the mathematics must not drag in: pictures, widgets, data.
 HEAVY = {"matplotlib", "anywidget", "ipywidgets", "IPython", "sklearn", "pooch"}
 
 
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
-
-
-def place(module: str) -> int:
-    """Return where a module of vaekit stands in the order; one without a place is an error."""
-    return ORDER.index(module.split(".")[1])
 
 
 def imports(path: Path) -> set[str]:
@@ -82,35 +71,54 @@ def test_the_pins_are_exact_and_satisfy_the_package():
 def test_every_import_of_another_package_is_a_dependency():
     dependencies = {Requirement(line).name for line in PROJECT["project"]["dependencies"]}
     known = {"vaekit", *sys.stdlib_module_names, *dependencies}
-    # named otherwise than their package; traitlets and cycler come with ipywidgets and matplotlib
-    known |= {"sklearn", "traitlets", "cycler"}
+    # named otherwise than its package, or brought by ipywidgets and matplotlib
+    known |= {"sklearn", "traitlets", "IPython", "matplotlib_inline", "cycler"}
     for path in SOURCES:
         tops = {module.split(".")[0] for module in imports(path)}
         assert tops <= known, f"{name(path)} imports {tops - known}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name)
-def test_imports_run_downwards(path):
-    own = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    used = {module for module in imports(path) if module.split(".")[0] == "vaekit"}
-    if own == "vaekit.__init__":
-        assert not used
-    elif own == "vaekit.claims":
-        assert used == {"vaekit.estimates", "vaekit.display"}
-    elif own.startswith("vaekit.widgets"):
-        assert max(map(place, used), default=0) <= place(own)
-    else:
-        assert max(map(place, used), default=-1) < place(own)
+def run(*command: str) -> str:
+    """Run a tool of this environment on the clone; what it says is the message of a failure."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, text=True, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_imports_run_downwards():
+    lint = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+    run("-c", lint)  # the layers stand in pyproject.toml
+
+
+def test_ruff_has_nothing_to_say():
+    run("-m", "ruff", "check", ".")
+    run("-m", "ruff", "format", "--check", ".")
+
+
+def test_docstrings_cite_claims_that_are_made_or_planned():
+    made = {
+        label
+        for path in (ROOT / "chapters").glob("*.md")
+        for label in re.findall(r"^:label: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    planned = set((ROOT / "tests/planned_claims.txt").read_text(encoding="utf-8").split("\n")[1:])
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                cited = set(
+                    re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", ast.get_docstring(node) or "")
+                )
+                assert cited <= made | planned, f"{name(path)} cites {cited - made - planned}"
 
 
 def test_the_mathematics_loads_no_pictures_widgets_or_data():
-    below = [m for m in ORDER[: ORDER.index("models") + 1] if (ROOT / f"vaekit/{m}.py").exists()]
+    below = "claims gaussian divergence likelihoods storage models".split()
     code = f"import sys, {', '.join(f'vaekit.{m}' for m in below)}; print(*sys.modules)"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert "vaekit.models" in run.stdout.split()
-    assert not HEAVY & set(run.stdout.split())
+    loaded = run("-c", code).split()
+    assert "vaekit.models" in loaded
+    assert not HEAVY & set(loaded)
 
 
 def public(path: Path) -> list[tuple[str, ast.AST]]:

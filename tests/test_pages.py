@@ -7,6 +7,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import axe_playwright_python
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -18,6 +19,8 @@ from book.numbering import docnames, number
 ROOT = Path(__file__).parent.parent
 PAGES = [*docnames(ROOT), "search", "genindex"]
 NUMBERED = ",".join(f"div.admonition.{kind}" for kind in [*PROOF_TYPES, "exercise"])
+
+OVERFLOWING = (ROOT / "tests" / "overflowing.js").read_text("utf-8")
 
 UNFOLD = """() => {
   for (const details of document.querySelectorAll("details")) details.open = true;
@@ -105,6 +108,91 @@ def test_page_is_typeset_and_fits_a_phone(name, page, base, soup):
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(50)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def opened(page, url):
+    """Open a page, wait until its formulas are there, and unfold what is folded."""
+    page.goto(url)
+    page.evaluate("window.MathJax?.startup?.promise")
+    page.evaluate("document.fonts.ready")
+    page.evaluate(UNFOLD)
+    page.wait_for_timeout(400)  # the time in which a box unfolds
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", docnames(ROOT))
+def test_nothing_is_cut_off(name, theme, browser, built_book):
+    page = browser.new_page(color_scheme=theme)
+    opened(page, f"{built_book.as_uri()}/{name}.html")
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    for width in (1440, 1280, 1024, 390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        for _ in range(20):  # the column glides to its new width, and formulas follow it
+            page.wait_for_timeout(250)
+            found = page.evaluate(OVERFLOWING)
+            if not found["wrong"] and (width < 1024 or not found["more"]):
+                break
+        assert found["wrong"] == [], width
+        assert width < 1024 or found["more"] == [], width
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert page.evaluate(OVERFLOWING)["wrong"] == []
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    page.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing(name, browser, built_book):
+    axe = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations']}"
+    for theme, width in [("light", 1280), ("dark", 390)]:
+        page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": 900})
+        opened(page, f"{built_book.as_uri()}/{name}.html")
+        page.evaluate(axe.read_text("utf-8"))
+        # a figure and a formula are one thing each to a reader: their parts are hidden
+        parts = "{exclude: [['.vk-figure > *'], ['mjx-math > *']]}"
+        violations = page.evaluate(f"axe.run({parts}, {rules})")["violations"]
+        found = [(v["id"], node["html"][:200]) for v in violations for node in v["nodes"]]
+        assert found == [], theme
+        page.close()
+
+
+@pytest.mark.parametrize("name", docnames(ROOT))
+def test_formulas_are_spoken(name, page, built_book, soup):
+    if not soup(name).select(".math"):
+        return
+    page.goto(f"{built_book.as_uri()}/{name}.html")
+    page.evaluate("MathJax.startup.promise")
+    silent = "mjx-container:not(:has(> mjx-assistive-mml > math)), mjx-math:not([aria-hidden])"
+    assert page.locator(silent).count() == 0
+
+
+@pytest.mark.parametrize("name", docnames(ROOT))
+def test_page_is_read_without_javascript(name, browser, built_book, soup):
+    context = browser.new_context(java_script_enabled=False, color_scheme="light")
+    page = context.new_page()
+    page.goto(f"{built_book.as_uri()}/{name}.html")
+    assert page.locator("article .toggle-hidden").count() == 0
+    for kind in (".math", "section > p", ".vk-proof", ".admonition", "figure"):
+        for element in page.locator(f"article {kind}:not(details *)").all():
+            assert element.is_visible()
+    ink = "getComputedStyle(document.querySelector('article p, article h1')).color"
+    assert page.evaluate(ink) == "rgb(34, 39, 46)"
+    context.close()
+
+
+def test_figures_are_part_of_their_page(soup):
+    figures = 0
+    for name in docnames(ROOT):
+        for figure in soup(name).select("article figure"):
+            assert not figure.select("img")
+            for svg in figure.select("svg.vk-figure"):
+                figures += 1
+                assert svg["role"] == "img" and svg["aria-label"]
+                assert not re.search("#000000|#ffffff|DejaVu|<style", str(svg))
+    assert figures
 
 
 def test_search_finds_a_chapter(page, base):

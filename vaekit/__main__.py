@@ -17,16 +17,10 @@ from torch import Tensor
 from vaekit import __version__, data, evaluation
 from vaekit.estimates import seeded
 from vaekit.likelihoods import binarize
-from vaekit.models import VAE, from_config, load
+from vaekit.models import VAE, digits_vae, load, swiss_roll_vae
 from vaekit.storage import write_bytes
 from vaekit.training import Objective, choose_device, fit
 
-ROLL = {
-    "activation": "LeakyReLU",
-    "likelihood": "gaussian",
-    "variance": 0.01,
-    "learn_variance": True,
-}
 NAMES = ("swiss-roll", "digits", "mnist", "binarized-mnist")
 
 
@@ -49,18 +43,13 @@ def train(args: argparse.Namespace) -> None:
     ValueError
         If it holds another run.
     """
-    roll = args.data == "swiss-roll"
-    hidden, latent = ([128, 128], 2) if roll else ([200], 10)
     x, _ = splits(args.data)
-    model = from_config(
-        {
-            "data_dim": x.shape[1],
-            "hidden": args.hidden or hidden,
-            "latent": latent if args.latent is None else args.latent,
-            "seed": args.seed,
-        }
-        | (ROLL if roll else {})
-    )
+    sizes = {"hidden": args.hidden, "latent": args.latent}  # those of the chapter, if not given
+    sizes = {name: size for name, size in sizes.items() if size is not None}
+    if args.data == "swiss-roll":
+        model = swiss_roll_vae(learn_variance=True, seed=args.seed, **sizes)
+    else:
+        model = digits_vae(x.shape[1], seed=args.seed, **sizes)
     settings = {
         "batch_size": args.batch_size,
         "lr": args.lr,
@@ -137,8 +126,9 @@ def sample(args: argparse.Namespace) -> None:
     """Write a picture of samples: points of the roll, or the mean image at each z ~ p(z)."""
     from matplotlib.figure import Figure  # no display is needed
 
+    from vaekit.plotting import tiles
+
     model, config = open_run(args.folder)
-    side, size = isqrt(args.n), isqrt(model.data_dim)
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     if config["data"] == "swiss-roll":
@@ -146,9 +136,8 @@ def sample(args: argparse.Namespace) -> None:
         axes.set_aspect("equal")
     else:
         with seeded(args.seed), torch.no_grad():
-            x = model.decode(model.prior.sample((side**2,))).mean
-        tiles = x.view(side, side, size, size).transpose(1, 2).reshape(side * size, side * size)
-        axes.imshow(tiles.numpy(), cmap="gray", vmin=0, vmax=1)
+            x = model.decode(model.prior.sample((isqrt(args.n),) * 2)).mean
+        axes.imshow(tiles(x, gap=0).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.axis("off")
     path = args.out or args.folder / "samples.png"
     figure.savefig(path, dpi=150)

@@ -60,11 +60,15 @@ class _Values:
         raw = raw if isinstance(raw, Tensor) else torch.tensor(raw, dtype=torch.float64)
         value = _flat(raw)
         # float32 rounds more coarsely than the course's float64
-        share = max(ROUNDING, 64 * torch.finfo(raw.dtype).eps) if raw.is_floating_point() else 0
+        eps = torch.finfo(raw.dtype).eps if raw.is_floating_point() else 0
+        share = max(ROUNDING, 64 * eps)
         # finite even where the value is not: an infinite tolerance would accept anything
         rounding = share * value.abs().nan_to_num(posinf=1).clamp(min=1)
+        if isinstance(route, Approximation) and not route.error.isfinite().all():
+            raise ClaimError(f"{name} does not know its error")
         if isinstance(route, Estimate):
-            if (few := route.contributions.min().item()) < CONTRIBUTIONS:
+            few = route.contributions.min().item()
+            if not few >= CONTRIBUTIONS:  # NaN where the samples' fourth powers overflow
                 raise ClaimError(
                     f"{name}: its standard error deserves no trust. The variance rests on about "
                     f"{few:.0f} of {route.n} samples, where {CONTRIBUTIONS} are wanted: draw more, "
@@ -200,11 +204,12 @@ class Claim:
         ClaimError
             If the line disagrees with the one before, or is too coarse to count.
         """
+        if not self._groups or self._groups[-1]["kind"] != "derivation":
+            self._groups.append({"case": "", "kind": "derivation", "settings": 0, "routes": []})
+            self._last = []
+        group = self._groups[-1]
         here = self._values(f"line {len(self._last) + 1}", "line", value)
         resolution = self._compare(self._last[-1], here) if self._last else None
-        if not self._last:
-            self._groups.append({"case": "", "kind": "derivation", "settings": 0, "routes": []})
-        group = self._groups[-1]
         group["settings"] = max(group["settings"], here.value.numel())
         group["routes"].append(here.facts(resolution) | {"formula": formula, "reason": reason})
         self._last.append(here)
@@ -259,8 +264,10 @@ class Claim:
         """Return which routes of the last comparison reject a wrong value, and where."""
         if len(self._last) < 2:
             raise ClaimError(f"{self.label}: refute values after a comparison, orders with above=")
-        right, *others = self._last
-        a, b = self._same_settings(wrong, right)
+        _, *others = self._last
+        for route in self._last:
+            self._same_settings(wrong, route)
+        a, b, *_ = torch.broadcast_tensors(wrong.value, *(route.value for route in self._last))
         rejections = {
             route.name: _differ(a, route.value, wrong.tolerance + route.tolerance)
             for route in others

@@ -56,7 +56,8 @@ def sentence(facts: Facts) -> str:
     if facts["resolution"] is not None:
         sizes.append(f"an error of {power_of_ten(facts['resolution'])}")
     if facts["sampling"] is not None:
-        sizes.append(f"{'one' if sizes else 'an error'} of {facts['sampling']:.1g} by sampling")
+        size = power_of_ten(facts["sampling"])
+        sizes.append(f"{'one' if sizes else 'an error'} of {size} by sampling")
     wrong = len(facts["refuted"])
     parts = []
     if sizes:
@@ -67,12 +68,13 @@ def sentence(facts: Facts) -> str:
     return " ".join(parts)
 
 
-def power_of_ten(x: float) -> str:
-    """Write a positive number to one digit: 2.3e-13 as 2·10⁻¹³, and 0.02 as it is."""
-    if 1e-3 <= x < 1e4:
-        return f"{x:.1g}"
-    digit, _, exponent = f"{x:.0e}".partition("e")
-    return f"{digit}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+def power_of_ten(x: float, digits: int = 1) -> str:
+    """Write a positive number to a digit or two: 2.3e-13 as 2·10⁻¹³, and 0.02 as it is."""
+    digit, _, exponent = f"{x:.{digits - 1}e}".partition("e")
+    if -4 < int(exponent) < 4:
+        return f"{float(f'{x:.{digits - 1}e}'):g}"
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{float(digit):g}·10{raised}"
 
 
 def rows(group: Facts) -> list[tuple[str, str, str]]:
@@ -97,7 +99,8 @@ def refutations(facts: Facts) -> list[str]:
             how = "a counterexample"
         else:
             error = float(wrong["error"])
-            how = f"wrong by up to {error:.2g}" if math.isfinite(error) else "infinitely wrong"
+            finite = math.isfinite(error)
+            how = f"wrong by up to {power_of_ten(error, 2)}" if finite else "infinitely wrong"
         where = f" (in {wrong['settings']} of {wrong['of']} settings)" if wrong["of"] > 1 else ""
         found.append(f"{wrong['statement']}: {how}{where}")
     return found
@@ -140,15 +143,16 @@ def markdown(facts: Facts) -> str:
             of = f"the first of {group['settings']}" if group["settings"] > 1 else "value"
             lines += [f"| line | {of} | because |", "|:---|:---|:---|"]
             for number, route in enumerate(group["routes"]):
-                formula, reason = (_in_table(route[key]) for key in ("formula", "reason"))
-                sign = "= " if number else ""
-                lines.append(f"| {sign}$\\displaystyle {formula}$ | {_shown(route)} | {reason} |")
+                formula = _in_table(f"$\\displaystyle {route['formula']}$")
+                sign, reason = "= " if number else "", _in_table(route["reason"])
+                lines.append(f"| {sign}{formula} | {_shown(route)} | {reason} |")
         else:
-            lines += [f"| {group['case'] or 'route'} | | |", "|:---|:---|:---|"]
-            lines += [f"| {' | '.join(row)} |" for row in rows(group)]
+            lines += [f"| {_in_table(group['case'] or 'route')} | | |", "|:---|:---|:---|"]
+            lines += [f"| {' | '.join(map(_in_table, row))} |" for row in rows(group)]
         lines.append("")
-    lines += [sentence(facts), "", "Caught:", ""]
-    return "\n".join(lines + [f"- ✗ {said}" for said in refutations(facts)])
+    lines.append(sentence(facts))
+    caught = [f"- ✗ {said}" for said in refutations(facts)]
+    return "\n".join(lines + (["", "Caught:", "", *caught] if caught else []))
 
 
 def picture(facts: Facts) -> str:
@@ -211,7 +215,7 @@ def picture(facts: Facts) -> str:
 def _seen(facts: Facts) -> str:
     """Say in words what the picture shows."""
     of = f"in {facts['settings']} settings" if facts["settings"] > 1 else "here"
-    wrong = len(facts["refuted"])
+    wrong = sum(version["values"] is not None for version in facts["refuted"])
     off = f" Crosses for {wrong} wrong version{'s' * (wrong != 1)} lie off it." if wrong else ""
     return f"Dots for the routes lie on the line of agreement {of}.{off}"
 
@@ -267,5 +271,10 @@ def _number(x: float) -> str:
 
 
 def _in_table(text: str) -> str:
-    """Keep a bar from ending the table's column."""
-    return " ".join(text.split()).replace(r"\|", r"\Vert ").replace("|", r"\vert ")
+    """Keep a bar from ending the table's column: in a formula it has a name, in words a stroke."""
+    pieces = " ".join(text.split()).split("$")
+    pieces[::2] = [words.replace("|", r"\|") for words in pieces[::2]]
+    pieces[1::2] = [
+        formula.replace(r"\|", r"\Vert ").replace("|", r"\vert ") for formula in pieces[1::2]
+    ]
+    return "$".join(pieces)

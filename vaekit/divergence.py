@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Normal
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Distribution,
+    Independent,
+    Normal,
+    OneHotCategorical,
+)
 
 from vaekit.estimates import Approximation, Estimate, expectation, integrate
 from vaekit.gaussian import require_gaussian
@@ -223,8 +230,10 @@ def kl_monte_carlo(
         Number of samples.
     which : {"k1", "k2", "k3"}
         The estimator: see `kl_estimator`. Each needs p > 0 wherever q > 0: otherwise the
-        divergence is infinite, which no finite sample can show. k3 also needs q > 0 wherever
-        p > 0, and has an infinite variance where p is much wider than q (`kl-monte-carlo`).
+        divergence is infinite. A sample there raises an error, but n samples may overlook the
+        place: with a share h of q's mass on it they do so with probability (1 − h)ⁿ. k3 also
+        needs q > 0 wherever p > 0, and has an infinite variance where p is much wider than q
+        (`kl-monte-carlo`).
     seed : int
         The same seed gives the same estimate.
 
@@ -236,12 +245,41 @@ def kl_monte_carlo(
     Raises
     ------
     ValueError
-        If `which` names no estimator, or the log ratio is not finite at some sample.
+        If `which` names no estimator, if p is zero at some sample, so that the divergence is
+        infinite, or if the log ratio is not finite there.
 
     Notes
     -----
     Derived in `kl-monte-carlo`.
     """
-    return expectation(
-        lambda x: kl_estimator(p.log_prob(x) - q.log_prob(x), which), q, n, seed=seed
-    )
+
+    def estimates(x: Tensor) -> Tensor:
+        log_p = _log_prob(p, x)
+        if (log_p == -torch.inf).any():
+            raise ValueError("p is zero at a sample of q: the divergence KL(q‖p) is infinite")
+        return kl_estimator(log_p - q.log_prob(x), which)
+
+    return expectation(estimates, q, n, seed=seed)
+
+
+def _log_prob(p: Distribution, x: Tensor) -> Tensor:
+    """Return ln p(x), and −∞ where p(x) = 0.
+
+    torch moves probabilities of 0 and 1 by a rounding error before it takes logarithms, so that its
+    `log_prob` has no −∞. Given as logits they are not moved.
+    """
+    if isinstance(p, Independent):
+        log_p = _log_prob(p.base_dist, x)
+        kept = log_p.ndim - p.reinterpreted_batch_ndims
+        return log_p.reshape(*log_p.shape[:kept], -1).sum(-1)
+    log_p = p.log_prob(x)
+    if isinstance(p, Bernoulli):
+        probability = torch.where(x == 1, p.probs, 1 - p.probs)
+    elif isinstance(p, Categorical):
+        probability = p.probs.expand(*x.shape, -1).gather(-1, x.long()[..., None])[..., 0]
+    elif isinstance(p, OneHotCategorical):
+        probability = (p.probs * x).sum(-1)
+    else:
+        return log_p
+    given_as_probabilities = p._param is p.probs
+    return log_p.masked_fill((probability == 0) & given_as_probabilities, -torch.inf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
@@ -40,10 +40,9 @@ class Approximation:
 
     def _parts(self, other: object) -> tuple[Tensor, Tensor] | None:
         """Value and error of the other operand, None if it is a number of another kind."""
-        if isinstance(other, Approximation):
-            # beside an estimate the result is one: leave it to the estimate
-            mine = isinstance(self, Estimate) or not isinstance(other, Estimate)
-            return (other.value, other.error) if mine else None
+        # a bound may be added to a standard error, but no standard error passes for a bound
+        if isinstance(other, Approximation) and isinstance(self, type(other)):
+            return other.value, other.error
         if isinstance(other, int | float | Tensor):
             other = torch.as_tensor(other, dtype=self.value.dtype, device=self.value.device)
             return other, torch.zeros_like(other)
@@ -76,9 +75,9 @@ class Approximation:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Tensor | float) -> Self:
-        if not isinstance(other, int | float | Tensor):
+        if isinstance(other, Approximation) or (parts := self._parts(other)) is None:
             return NotImplemented
-        return self * (1 / other)
+        return self * (1 / parts[0])
 
     def __rtruediv__(self, other: Tensor | float) -> Self:
         if not isinstance(other, int | float | Tensor):
@@ -167,6 +166,16 @@ class Estimate(Approximation):
         return cls._from_sums(mean, square.sum(0), square.square().sum(0), len(values))
 
     @classmethod
+    def stack(cls, estimates: Sequence[Self]) -> Self:
+        """Return several estimates of one shape as one, along a new first dimension."""
+        return cls(
+            torch.stack([e.value for e in estimates]),
+            torch.stack([e.error for e in estimates]),
+            min(e.n for e in estimates),
+            torch.stack([torch.as_tensor(e.contributions) for e in estimates]),
+        )
+
+    @classmethod
     def _from_sums(cls, mean: Tensor, squares: Tensor, fourths: Tensor, n: int) -> Self:
         """Make an estimate of the sums of squared and of fourth powers of deviations."""
         if not squares.isfinite().all():
@@ -189,7 +198,13 @@ class Estimate(Approximation):
         return replace(self, value=value, error=error, n=n, contributions=contributions)
 
     def log(self) -> Self:
-        """Return the natural logarithm, its standard error to first order: error / value."""
+        """Return the natural logarithm, its standard error to first order: error / value.
+
+        Raises
+        ------
+        ValueError
+            If a value is not positive.
+        """
         if not (self.value > 0).all():
             raise ValueError("the logarithm needs positive values")
         return self._with(self.value.log(), self.error / self.value)
@@ -270,7 +285,7 @@ def expectation(
         raise ValueError(f"n = {n}: a standard error needs at least 2 samples")
     per_sample = math.prod(distribution.batch_shape + distribution.event_shape)
     piece = max(1, CHUNK // max(1, per_sample))
-    pivot = total = squares = fourths = torch.zeros(())
+    pivot = total = squares = cubes = fourths = torch.zeros(())
     with torch.no_grad(), seeded(seed):
         for start in range(0, n, piece):
             m = min(piece, n - start)
@@ -287,8 +302,10 @@ def expectation(
             square = d * d
             total = total + d.sum(0)
             squares = squares + square.sum(0)
+            cubes = cubes + (square * d).sum(0)
             fourths = fourths + (square * square).sum(0)
     shift = total / n
+    fourths = fourths - shift * (4 * cubes - shift * (6 * squares - 3 * n * shift * shift))
     return Estimate._from_sums(pivot + shift, squares - n * shift * shift, fourths, n)
 
 
@@ -323,13 +340,20 @@ def integrate(f: Callable[[Tensor], Tensor], lower: float, upper: float) -> Appr
         with torch.no_grad():
             return f(torch.tensor(x, dtype=torch.float64)).numpy(force=True)
 
-    size, _ = quad_vec(lambda x: np.abs(values(x)), lower, upper, epsrel=1e-3, norm="max")
-    if not np.isfinite(size).all():
-        raise ValueError("the integral is not finite: check the limits and the integrand")
+    def quadrature(g: Callable[[float], np.ndarray], **wanted: float) -> tuple[np.ndarray, float]:
+        # without its cache, whose scalars at infinity numpy would not stack
+        options = {"norm": "max", "full_output": True, "cache_size": 0}
+        value, error, run = quad_vec(g, lower, upper, **wanted, **options)
+        # Where intervals halved this often still matter there is no end: ∫ 1/x would come out as
+        # the logarithm of the smallest float.
+        endless = lower != upper and np.abs(np.diff(run.intervals)).min() < 1e-140
+        if endless or not np.isfinite(value).all():
+            raise ValueError("the integral is not finite: check the limits and the integrand")
+        return value, error
+
+    size = np.abs(quadrature(lambda x: np.abs(values(x)), epsrel=0.1)[0])
     size = np.maximum(size, 1e-12 * np.max(size)) + (np.max(size) == 0)  # an integrand of zero
-    value, error = quad_vec(
-        lambda x: values(x) / size, lower, upper, epsabs=1e-13, epsrel=1e-12, norm="max"
-    )
+    value, error = quadrature(lambda x: values(x) / size, epsabs=1e-13, epsrel=1e-12)
     return Approximation(torch.as_tensor(value * size), torch.as_tensor(error * size))
 
 
@@ -362,3 +386,48 @@ def integrate_plane(
     fine = values.sum((0, 1)) * step**2
     coarse = values[half % 2 :: 2, half % 2 :: 2].sum((0, 1)) * (2 * step) ** 2
     return Approximation(fine, (fine - coarse).abs())
+
+
+def maximise(f: Callable[..., Tensor], *start: Tensor) -> Approximation:
+    """Climb from `start` to the largest values that f reaches, by quasi-Newton steps.
+
+    Parameters
+    ----------
+    f : callable
+        Maps tensors of the shapes of `start` to values of any shape, each of which is to be as
+        large as possible; their sum is what climbs, so no two may pull at the same parameter.
+    *start : Tensor
+        Where each parameter begins.
+
+    Returns
+    -------
+    Approximation
+        The values at the end, where no derivative is above 10⁻⁶; their error is given as 10⁻⁶,
+        which holds if the maximum is not extremely flat.
+
+    Raises
+    ------
+    ValueError
+        If the climb does not end within 2000 steps.
+    """
+    theta = [t.clone().requires_grad_() for t in start]
+    optimiser = torch.optim.LBFGS(
+        theta,
+        max_iter=2000,
+        tolerance_grad=1e-6,
+        tolerance_change=0,
+        history_size=50,
+        line_search_fn="strong_wolfe",
+    )
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        total = -f(*theta).sum()
+        total.backward()
+        return total
+
+    optimiser.step(loss)
+    if not max(t.grad.abs().max().item() for t in theta) < 1e-4:
+        raise ValueError("the climb has not come to an end")
+    value = f(*theta).detach()
+    return Approximation(value, torch.full_like(value, 1e-6))

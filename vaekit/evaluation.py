@@ -11,23 +11,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter, map_coordinates
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 from tqdm.auto import tqdm
 
-from vaekit.estimates import Estimate, generator
+from vaekit.estimates import Estimate, generator, seeded
 from vaekit.likelihoods import BernoulliLikelihood
 from vaekit.models import VAE, Autoencoder, pairs_at_once
 
 __all__ = [
+    "PlaneDensity",
     "active_units",
     "elbo",
     "iwae_bound",
     "log_evidence",
     "log_evidence_on_grid",
+    "plane_density",
     "two_sample_distance",
 ]
 
@@ -37,6 +42,7 @@ def _over_points(
     bound: Callable[[Tensor, torch.Generator], Tensor],
     model: VAE,
     x: Tensor,
+    name: str,
     samples: int,
     seed: int,
     *,
@@ -45,8 +51,8 @@ def _over_points(
 ) -> Estimate:
     """Average `bound`, which holds `at_once` samples of each point, over `x`, a block at a time."""
     model.validate(x)
-    if samples < 1:
-        raise ValueError(f"at least 1 sample is needed, got {samples}")
+    if not isinstance(samples, int) or samples < 1:
+        raise ValueError(f"{name} must be a whole number of 1 or more, got {samples}")
     if len(x) < 2:
         raise ValueError("a standard error needs at least 2 data points")
     device = next(model.parameters()).device
@@ -71,7 +77,7 @@ def elbo(model: VAE, x: Tensor, *, samples: int = 1, seed: int = 0) -> Estimate:
     def bound(block: Tensor, g: torch.Generator) -> Tensor:
         return sum(model.elbo(block, seed=g) for _ in range(samples)) / samples
 
-    return _over_points(bound, model, x, samples, seed)
+    return _over_points(bound, model, x, "samples", samples, seed)
 
 
 def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
@@ -86,7 +92,7 @@ def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
         If `x` does not suit the model, has fewer than 2 points, or k is below 1.
     """
     return _over_points(
-        lambda block, g: model.iwae_bound(block, k, seed=g), model, x, k, seed, at_once=k
+        lambda block, g: model.iwae_bound(block, k, seed=g), model, x, "k", k, seed, at_once=k
     )
 
 
@@ -104,7 +110,13 @@ def log_evidence(
         If `x` does not suit the model, has fewer than 2 points, or n is below 1.
     """
     return _over_points(
-        lambda block, g: model.log_evidence(block, n, seed=g), model, x, n, seed, progress=progress
+        lambda block, g: model.log_evidence(block, n, seed=g),
+        model,
+        x,
+        "n",
+        n,
+        seed,
+        progress=progress,
     )
 
 
@@ -152,6 +164,68 @@ def two_sample_distance(x: Tensor, y: Tensor, *, blocks: int = 10) -> Estimate:
     between = torch.cdist(a, b).mean((1, 2))
     within = sum(torch.cdist(t, t).sum((1, 2)) for t in (a, b)) / (m * (m - 1))
     return Estimate.of(2 * between - within)
+
+
+@dataclass(frozen=True)
+class PlaneDensity:
+    """A density of the plane on square cells around the origin, made by `plane_density`.
+
+    Attributes
+    ----------
+    values : Tensor
+        Density in the middle of each cell, shape (m, m), float64: first index x₁, second x₂.
+    half_width : float
+        The cells cover [−half_width, half_width]².
+    """
+
+    values: Tensor
+    half_width: float
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the log density at x (…, 2), linear between the cells; −∞ outside them."""
+        cell = 2 * self.half_width / len(self.values)
+        places = (x.double().cpu() + self.half_width) / cell - 0.5
+        found = map_coordinates(
+            self.values.numpy(), places.movedim(-1, 0).numpy(), order=1, mode="constant"
+        )
+        return torch.from_numpy(np.asarray(found)).log()
+
+
+@torch.no_grad()
+def plane_density(
+    model: VAE, *, draws: int = 10**6, half_width: float = 2.5, cell: float = 0.01, seed: int = 0
+) -> PlaneDensity:
+    """Return p_θ(x) of a model of the plane with one decoder variance: E over z of N(x; f(z), s²I).
+
+    The codes are drawn from the prior and decoded; a histogram of the decoded points is blurred
+    with the decoder's noise. That is the average over all draws at every x at once, without help of
+    the encoder. The standard error at x is about √(p(x) / (4π s² draws)); cells must be small
+    against s.
+
+    Raises
+    ------
+    ValueError
+        If the data are not of the plane, s is below two cells, or s is not one number.
+    """
+    if model.data_dim != 2:
+        raise ValueError(f"the plane has 2 dimensions, the model {model.data_dim}")
+    s = (model.likelihood.log_variance / 2).exp()
+    if s.numel() != 1 or s < 2 * cell:
+        raise ValueError(
+            f"one standard deviation s of at least 2 cells is needed, got {s.tolist()}"
+        )
+    cells = round(2 * half_width / cell)
+    counts = torch.zeros(cells * cells, dtype=torch.float64)
+    with seeded(seed):
+        for piece in torch.arange(draws).split(2**14):
+            points = model.decoder(model.prior.sample((len(piece),))).cpu()
+            i = ((points + half_width) / cell).floor().long()
+            inside = ((i >= 0) & (i < cells)).all(1)
+            i = i[inside]
+            counts += torch.bincount(i[:, 0] * cells + i[:, 1], minlength=cells * cells)
+    density = (counts / (draws * cell**2)).view(cells, cells)
+    blurred = gaussian_filter(density.numpy(), s.item() / cell, mode="constant", truncate=8)
+    return PlaneDensity(torch.from_numpy(blurred), half_width)
 
 
 @torch.no_grad()

@@ -68,6 +68,11 @@ def mlp(sizes: Sequence[int], activation: type[nn.Module] = nn.ReLU) -> nn.Seque
     return nn.Sequential(*layers[1:])
 
 
+def _require_count(name: str, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number of 1 or more, got {value}")
+
+
 class Autoencoder(nn.Module):
     """An encoder D → K and a decoder K → D without noise and without a KL term.
 
@@ -98,10 +103,17 @@ class Autoencoder(nn.Module):
             )
         self.config: dict | None = None
 
-    def validate(self, x: Tensor, name: str = "data", grey: bool = False) -> None:
-        """Raise one clear error unless `x` is finite, of shape (N, D), and in the support.
+    def validate_shape(self, x: Tensor, name: str = "x") -> None:
+        """Raise one clear error unless `x` is a tensor (N, D) of the model's dtype.
 
-        With `grey` the values are probabilities of pixels yet to be drawn, so [0, 1] will do.
+        No value of `x` is looked at, so a GPU is not waited for.
+
+        Raises
+        ------
+        TypeError
+            If `x` is no tensor, or of another dtype.
+        ValueError
+            If its shape is not (N, D), or N is 0.
         """
         if not isinstance(x, Tensor):
             raise TypeError(f"{name} must be a torch tensor, got {type(x).__name__}")
@@ -112,6 +124,20 @@ class Autoencoder(nn.Module):
             raise ValueError(f"{name} must have shape (N, {self.data_dim}), got {tuple(x.shape)}")
         if len(x) == 0:
             raise ValueError(f"{name} is empty")
+
+    def validate(self, x: Tensor, name: str = "data", grey: bool = False) -> None:
+        """Raise one clear error unless `x` is finite, of shape (N, D), and in the support.
+
+        With `grey` the values are probabilities of pixels yet to be drawn, so [0, 1] will do.
+
+        Raises
+        ------
+        TypeError
+            If `x` is no tensor, or of another dtype.
+        ValueError
+            If its shape is not (N, D), N is 0, or a value is not finite or outside the support.
+        """
+        self.validate_shape(x, name)
         low, high = (bound.item() for bound in x.aminmax())  # NaN if any value is
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(f"{name} holds NaN or infinite values")
@@ -205,7 +231,13 @@ class VAE(Autoencoder):
         """Return one-sample estimates of the ELBO, shape (B,), with the exact KL term.
 
         Derived at `elbo-two-terms`. Pass a generator as `seed` to draw fresh noise at each call.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is no tensor (B, D) of the model's dtype.
         """
+        self.validate_shape(x)
         reconstruction, kl = self.terms(x, self._noise(seed, len(x)))
         return reconstruction - kl.sum(-1)
 
@@ -223,7 +255,14 @@ class VAE(Autoencoder):
         """Return the k-sample bound ln (1/k) Σᵢ wᵢ, shape (B,) (claim `iwae-monotone`).
 
         One draw of k samples for each data point, differentiable, k·B·D numbers in memory.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is no tensor (B, D) of the model's dtype, or k no whole number of 1 or more.
         """
+        self.validate_shape(x)
+        _require_count("k", k)
         log_w = self.log_weights(x, *self.encode(x), self._noise(seed, k, len(x)))
         return log_w.logsumexp(0) - math.log(k)
 
@@ -232,7 +271,14 @@ class VAE(Autoencoder):
         """Return the estimate ln (1/n) Σᵢ wᵢ of ln p_θ(x), shape (B,) (claim `iwae-consistent`).
 
         The samples are drawn some at a time, so memory does not grow with n. No gradient.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is no tensor (B, D) of the model's dtype, or n no whole number of 1 or more.
         """
+        self.validate_shape(x)
+        _require_count("n", n)
         reuse_memory(x.device)
         g = generator(seed, x.device)
         mu, sigma = self.encode(x)
@@ -246,7 +292,14 @@ class VAE(Autoencoder):
 
     @torch.no_grad()
     def sample(self, n: int, *, seed: int = 0) -> Tensor:
-        """Return n draws from p_θ(x), shape (n, D): z ~ p(z), then x ~ p_θ(x|z)."""
+        """Return n draws from p_θ(x), shape (n, D): z ~ p(z), then x ~ p_θ(x|z).
+
+        Raises
+        ------
+        ValueError
+            If n is no whole number of 1 or more.
+        """
+        _require_count("n", n)
         with seeded(seed):
             return self.decode(self.prior.sample((n,))).sample()
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import isqrt
+
 import matplotlib as mpl
+import torch
 from cycler import cycler
 from IPython import get_ipython
 from matplotlib.axes import Axes
@@ -89,3 +93,129 @@ CLASS_COLORS = [
     "#7f8790",
     "#d0474f",
 ]
+
+
+def tiles(images: Tensor, *, side: int | None = None, gap: int = 1) -> Tensor:
+    """Lay square images out in rows and columns, as one picture for ``axes.imshow``.
+
+    Parameters
+    ----------
+    images : Tensor
+        Shape (rows, columns, side²), row by row of pixels, on any device.
+    side : int
+        Pixels along an edge; without it, the square root of the last dimension.
+    gap : int
+        Pixels between neighbours. They are NaN, which matplotlib leaves transparent.
+
+    Returns
+    -------
+    Tensor
+        Shape (rows · (side + gap) − gap, columns · (side + gap) − gap), detached, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the last dimension is not side².
+    """
+    rows, columns, pixels = images.shape
+    side = isqrt(pixels) if side is None else side
+    if side**2 != pixels:
+        raise ValueError(f"images of {pixels} pixels are not squares of side {side}")
+    step = side + gap
+    framed = torch.full((rows, step, columns, step), torch.nan, dtype=images.dtype)
+    squares = images.detach().cpu().view(rows, columns, side, side)
+    framed[:, :side, :, :side] = squares.transpose(1, 2)
+    return framed.view(rows * step, columns * step)[: rows * step - gap, : columns * step - gap]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An inline SVG that notebooks and pages show.
+
+    Attributes
+    ----------
+    svg : str
+        The drawing; it says in a label of its own what it shows.
+    name : str
+        What stands in its place in a terminal.
+    """
+
+    svg: str
+    name: str
+
+    def _repr_html_(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"[{self.name}]"
+
+
+def vae_diagram() -> Drawing:
+    """Return the picture of a VAE, where both terms of its loss arise, as inline SVG.
+
+    Lines and letters take the colour of the text around them, so it reads in light and in dark.
+    """
+    blue, orange = f"stroke: {SKY}; stroke-width: 2.5", f"stroke: {ORANGE}; stroke-width: 2.5"
+    line = "stroke: currentColor; stroke-width: 1.5"
+
+    def ball(x: int, y: int, r: int, name: str, style: str = line) -> str:
+        return f'<circle cx="{x}" cy="{y}" r="{r}" fill="none" style="{style}"/>' + word(
+            x, y + 6, f"<tspan font-style='italic'>{name}</tspan>", 19
+        )
+
+    def word(x: int, y: int, text: str, size: int = 16) -> str:
+        return (
+            f'<text x="{x}" y="{y}" font-size="{size}" text-anchor="middle" '
+            f'fill="currentColor">{text}</text>'
+        )
+
+    def path(d: str, style: str = line, dash: str = "") -> str:
+        dashes = f' stroke-dasharray="{dash}"' if dash else ""
+        return f'<path d="{d}" fill="none" style="{style}"{dashes}/>'
+
+    def arrow(x1: int, y1: int, x2: int, y2: int) -> str:
+        across, down = x2 - x1, y2 - y1
+        length = (across**2 + down**2) ** 0.5
+        a, b = 7 * across / length, 7 * down / length
+        head = f"M{x2 - a - b / 2:.1f} {y2 - b + a / 2:.1f}L{x2} {y2}"
+        return path(f"M{x1} {y1}L{x2} {y2}{head}L{x2 - a + b / 2:.1f} {y2 - b - a / 2:.1f}")
+
+    parts = [
+        ball(28, 130, 20, "x", blue),
+        arrow(50, 130, 74, 130),
+        path("M78 82L160 108V152L78 178Z"),
+        word(119, 136, "encoder", 17),
+        arrow(164, 122, 196, 108),
+        arrow(164, 138, 196, 152),
+        ball(218, 100, 20, "μ", orange),
+        ball(218, 160, 20, "σ", orange),
+        arrow(240, 106, 282, 124),
+        arrow(240, 154, 282, 136),
+        ball(306, 130, 22, "z"),
+        word(306, 98, "z = μ + σε"),
+        arrow(306, 186, 306, 156),
+        ball(306, 206, 18, "ε", "stroke: currentColor; stroke-width: 1.5; stroke-dasharray: 4 3"),
+        word(374, 212, "ε ~ N(0, I)"),
+        arrow(330, 130, 358, 130),
+        path("M362 108L444 82V178L362 152Z"),
+        word(403, 136, "decoder", 17),
+        arrow(448, 130, 474, 130),
+        ball(500, 130, 24, "f(z)", blue),
+        path("M218 76V50", orange, "5 4"),
+        word(218, 20, "KL term: how far is N(μ, σ²)"),
+        word(218, 40, "from the prior N(0, I)?"),
+        path("M28 154V250H500V158", blue, "5 4"),
+        word(264, 276, "reconstruction term: how far is f(z) from x?"),
+    ]
+    said = (
+        "Diagram. The encoder turns x into μ and σ. With noise ε they give the code z = μ + σε, "
+        "which the decoder turns into f(z). The KL term arises at μ and σ, the reconstruction "
+        "term between x and f(z)."
+    )
+    return Drawing(
+        f'<svg role="img" aria-label="{said}" viewBox="0 0 540 290" width="600" '
+        'style="max-width: 100%; height: auto" font-family="sans-serif">'
+        + "".join(parts)
+        + "</svg>",
+        "the picture of a VAE",
+    )

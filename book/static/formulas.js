@@ -95,6 +95,7 @@ const formulas = (() => {
       if (!isWide(element)) parts.at(-1).push(element);
       else if (parts.at(-1).length) parts.push([]);
     }
+    for (const [first] of parts.slice(1)) first?.removeAttribute("space");
     return parts.filter((part) => part.length);
   }
 
@@ -272,7 +273,13 @@ function edges() {
     MathJax.startup = { pageReady: () => MathJax.startup.defaultPageReady().then(formulas.fit) };
   }
   addEventListener("load", soon);
-  addEventListener("resize", soon);
+  // the column: it may glide to its new width after the window has changed
+  let width;
+  const column = new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width !== width) soon();
+    width = contentRect.width;
+  });
+  for (const article of document.querySelectorAll("article")) column.observe(article);
   document.addEventListener("toggle", soon, true); // a <details>
   document.addEventListener("click", (event) => event.target.closest("article") && soon());
 

@@ -21,10 +21,18 @@ export const write = (kind, text, x, y, anchor = "start") =>
 
 /** Fill `el` with a widget's frame, in which `html` stands; returns a function that finds in it. */
 export function frame(el, label, kind, html) {
-  // Jupyter's own shortcuts would take the arrow keys: its attribute keeps them out of the frame.
-  el.innerHTML = `<div class="vk-widget ${kind}" role="group" aria-label="${label}"
-    data-lm-suppress-shortcuts="true">${html}</div>`;
+  el.innerHTML = `<div class="vk-widget ${kind}" role="group" aria-label="${label}">${html}</div>`;
   return (selector) => el.querySelector(selector);
+}
+
+/**
+ * Keep the keys of every control in `el`: Jupyter would take arrows and space to move between cells,
+ * and Enter to edit one. It looks for the attribute on the control itself.
+ */
+export function keepKeys(el) {
+  for (const control of el.querySelectorAll("[tabindex], button, summary, input")) {
+    control.setAttribute("data-lm-suppress-shortcuts", "true");
+  }
 }
 
 /** A handle of the drawing, which Tab reaches. */

@@ -696,6 +696,11 @@ function render({ model, el }) {
     event.preventDefault();
     check();
   };
+  input.onkeydown = (event) => { // JupyterLab lets no Enter submit a form
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    check();
+  };
   for (const text of [...symbols, ...INSERTS]) {
     const button = document.createElement("button");
     button.type = "button";
@@ -711,6 +716,7 @@ function render({ model, el }) {
     };
     find(".vk-inserts").append(button);
   }
+  keepKeys(el);
 
   function fromModel() {
     const typed = model.get("typed");

@@ -276,6 +276,7 @@ function render({ model, el }) {
 
   const events = [...NAMES, "direction"].map((name) => `change:${name}`);
   for (const event of events) model.on(event, draw);
+  keepKeys(el);
   draw();
   const unfollow = followWidth(densities, (wide) => {
     width = Math.max(280, wide);

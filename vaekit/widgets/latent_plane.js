@@ -151,6 +151,7 @@ function render({ model, el }) {
   }
 
   model.on("change:z", draw);
+  keepKeys(el);
   drawBackground();
   draw();
   const unfollow = followWidth(plane, (wide) => {

@@ -1,0 +1,144 @@
+"""Every claim holds under other seeds, and a sweep names and counts the one that does not."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from book.seeds import STEP, main, needed, read_cells, run, shifted
+from vaekit.estimates import expectation, generator, seeded
+
+ROOT = Path(__file__).parent.parent
+SECONDS = (
+    20  # for one chapter; `make seeds` runs a hundred seeds, and the claims that need training
+)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("chapters/[0-9]*.md")), ids=lambda p: p.stem)
+def test_the_claims_of_a_chapter_hold_under_other_seeds(path):
+    text, start = path.read_text(encoding="utf-8"), time.monotonic()
+    for shift in (STEP, 2 * STEP):
+        labels, alarms = run(text, shift, path.parent, training=False)
+        assert labels or "fit(" in text
+        assert not alarms
+        if time.monotonic() - start > SECONDS:
+            break
+
+
+def chapter(*cells: str) -> str:
+    head = "---\njupytext: {text_representation: {extension: .md, format_name: myst}}\n---\n"
+    return head + "".join(f"\n```{{code-cell}}\n{cell}\n```\n" for cell in cells)
+
+
+SMALL = chapter(
+    "%matplotlib inline\nimport torch\nfrom vaekit.claims import claim",
+    "seen = []\nfrom vaekit.estimates import Estimate, generator",
+    "raise SystemExit('no claim needs this')",
+    "def draw(seed, n=10_000):\n    return Estimate.of(torch.rand(n, generator=generator(seed)))",
+    'seen.append(1)\nclaim("half").agree(exact=0.5, mean=draw(1)).refute({"one": 1.0})',
+    # the smallest of 100 numbers lies below 0.01 in 63 of 100 runs
+    "low = torch.rand(100, generator=generator(seen[0])).min()",
+    'claim("lucky").agree(a=0.0, b=(low > 0.01).double()).refute({"two": 2.0})\nlater = 1.0',
+    "later = 1.0",
+    'claim("last").agree(a=1.0, b=later).refute({"three": 3.0})',
+)
+
+
+def test_a_claim_that_holds_by_luck_is_named_counted_and_stored(tmp_path, capsys):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "01_small.md").write_text(SMALL, encoding="utf-8")
+    assert main(["--seeds", "12", "--jobs", "2"], tmp_path) == 1
+    facts = json.loads((tmp_path / "chapters" / "results" / "seeds.json").read_text())
+    assert set(facts) == {"commit", "date", "seeds", "claims"}
+    assert facts["seeds"] == 12
+    unlucky = facts["claims"].pop("lucky")
+    assert facts["claims"] == {label: {"runs": 12, "alarms": 0} for label in ("half", "last")}
+    assert unlucky["runs"] == 12 > unlucky["alarms"] > 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == unlucky["alarms"] + 1
+    for line in said[:-1]:
+        assert line.startswith("lucky: seeds shifted by ")
+        assert "b disagrees with a" in line
+    assert said[-1] == f"3 claims, 12 seeds each, {unlucky['alarms']} alarms"
+
+
+def test_chapters_that_are_named_alone_are_not_stored(tmp_path):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "chapters" / "01_small.md").write_text(
+        chapter('from vaekit.claims import claim\nclaim("a").agree(a=1.0, b=1.0)'), encoding="utf-8"
+    )
+    assert main(["01_small", "--seeds", "1", "--jobs", "1"], tmp_path) == 0
+    assert not (tmp_path / "chapters" / "results").exists()
+
+
+def test_a_cell_that_breaks_fails_every_claim_after_it(tmp_path):
+    text = chapter(
+        'from vaekit.claims import claim\nclaim("before").agree(a=1.0, b=1.0)',
+        "x = 1 / 0",
+        'claim("after").agree(a=x, b=x)',
+    )
+    labels, alarms = run(text, 0, tmp_path)
+    assert labels == ["before", "after"]
+    assert [alarm.label for alarm in alarms] == ["after"]
+    assert "ZeroDivisionError" in alarms[0].message
+
+
+@pytest.mark.parametrize(
+    ("cells", "kept"),
+    [
+        (["x = 1", "y = 2", "claim('c', x)"], [0, 2]),
+        (["x = 1", "x = 2", "claim('c', x)"], [1, 2]),
+        (["x = 1", "x += 2", "claim('c', x)"], [0, 1, 2]),
+        (["x = []", "x.append(2)", "claim('c', x)"], [0, 1, 2]),
+        (["x = {}", "x[1] = 2", "claim('c', x)"], [0, 1, 2]),
+        (["x = f(0)", "x.mul_(2)", "claim('c', x)"], [0, 1, 2]),
+        (["m = f(0)", "h = fit(m)", "claim('c', m)"], [0, 1, 2]),
+        (["m = f(0)", "h = fit(m)", "claim('c', 1)"], [2]),
+        (["m = f(0)", "x = 1", "plt.plot(x)", "claim('c', x)"], [1, 3]),
+        (["plt.plot(1)\nx = 1", "claim('c', x)"], [0, 1]),
+        (["n = 1", "def f():\n    return n", "n = 2", "claim('c', f())"], [0, 1, 2, 3]),
+        (["x = 1", "for i in range(3):\n    x = i", "claim('c', x)"], [0, 1, 2]),
+        (["x = 1", "g = [x for x in range(3)]", "claim('c', g)"], [1, 2]),
+        (["import a", "import b", "f = lambda t: a.g(t)", "claim('c', f)"], [0, 2, 3]),
+        (["x = 1", "claim('c', x)", "y = x", "claim('d', x)"], [0, 1, 3]),
+    ],
+)
+def test_only_the_cells_that_claims_rest_on_are_run(cells, kept):
+    read = read_cells(chapter(*cells))
+    assert needed(read, [i for i, cell in enumerate(read) if cell.labels]) == kept
+
+
+def test_claims_that_need_training_can_be_left_out(tmp_path):
+    text = chapter(
+        "from vaekit.claims import claim\nx = 1.0",
+        "y = x\ny = fit(y)",
+        'claim("quick").agree(a=x, b=x)',
+        'claim("slow").agree(a=y, b=y)',
+    )
+    assert run(text, 0, tmp_path, training=False) == (["quick"], [])
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda seed: torch.rand(3, generator=torch.Generator().manual_seed(seed)),
+        lambda seed: torch.rand(3, generator=generator(seed)),
+        lambda seed: expectation(lambda x: x, Normal(torch.zeros(3), 1.0), 9, seed=seed).value,
+        lambda seed: torch.manual_seed(seed) and torch.rand(3),
+    ],
+)
+def test_every_seed_of_torch_is_shifted_inside_the_block_alone(draw):
+    plain, other = draw(7), draw(7 + STEP)
+    with shifted(STEP):
+        assert torch.equal(draw(7), other)
+    assert torch.equal(draw(7), plain)
+
+
+def test_the_block_of_a_seed_is_shifted():
+    with seeded(3 + STEP):
+        other = torch.rand(3)
+    with shifted(STEP), seeded(3):
+        assert torch.equal(torch.rand(3), other)

@@ -184,7 +184,7 @@ def kl_quadrature(p: Normal, q: Normal) -> Approximation:
 
 
 def kl_estimator(log_r: Tensor, which: str) -> Tensor:
-    """One-sample estimates of KL(q‖p) from ln r = ln p(x) − ln q(x), where x was drawn from q.
+    """One-sample estimates of KL(p‖q) from ln r = ln q(x) − ln p(x), where x was drawn from p.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def kl_estimator(log_r: Tensor, which: str) -> Tensor:
         Log ratio at the samples, of any shape.
     which : {"k1", "k2", "k3"}
         −ln r (unbiased), ½ ln² r (biased, never negative), r − 1 − ln r (never negative; unbiased
-        where q > 0 wherever p > 0).
+        where p > 0 wherever q > 0).
 
     Returns
     -------
@@ -206,7 +206,8 @@ def kl_estimator(log_r: Tensor, which: str) -> Tensor:
 
     Notes
     -----
-    Derived in `kl-monte-carlo`; the three names are those of Schulman (2020).
+    Derived in `kl-monte-carlo`; the three names are those of Schulman (2020), who draws from q:
+    his p is our q.
     """
     if which == "k1":
         return -log_r
@@ -218,22 +219,22 @@ def kl_estimator(log_r: Tensor, which: str) -> Tensor:
 
 
 def kl_monte_carlo(
-    q: Distribution, p: Distribution, n: int, *, which: str = "k1", seed: int = 0
+    p: Distribution, q: Distribution, n: int, *, which: str = "k1", seed: int = 0
 ) -> Estimate:
-    """KL(q‖p) estimated from n samples of q.
+    """KL(p‖q) estimated from n samples of p.
 
     Parameters
     ----------
-    q, p : torch.distributions.Distribution
+    p, q : torch.distributions.Distribution
         What is drawn from, and what it is compared with.
     n : int
         Number of samples.
     which : {"k1", "k2", "k3"}
-        The estimator: see `kl_estimator`. Each needs p > 0 wherever q > 0: otherwise the
+        The estimator: see `kl_estimator`. Each needs q > 0 wherever p > 0: otherwise the
         divergence is infinite. A sample there raises an error, but n samples may overlook the
-        place: with a share h of q's mass on it they do so with probability (1 − h)ⁿ. k3 also
-        needs q > 0 wherever p > 0, and has an infinite variance where p is much wider than q
-        (`kl-monte-carlo`).
+        place: with a share h of p's mass on it they do so with probability (1 − h)ⁿ. k3 also
+        needs p > 0 wherever q > 0; for Gaussians its variance is infinite if that of q is at least
+        twice that of p (`kl-monte-carlo`).
     seed : int
         The same seed gives the same estimate.
 
@@ -245,7 +246,7 @@ def kl_monte_carlo(
     Raises
     ------
     ValueError
-        If `which` names no estimator, if p is zero at some sample, so that the divergence is
+        If `which` names no estimator, if q is zero at some sample, so that the divergence is
         infinite, or if the log ratio is not finite there.
 
     Notes
@@ -254,12 +255,12 @@ def kl_monte_carlo(
     """
 
     def estimates(x: Tensor) -> Tensor:
-        log_p = _log_prob(p, x)
-        if (log_p == -torch.inf).any():
-            raise ValueError("p is zero at a sample of q: the divergence KL(q‖p) is infinite")
-        return kl_estimator(log_p - q.log_prob(x), which)
+        log_q = _log_prob(q, x)
+        if (log_q == -torch.inf).any():
+            raise ValueError("q is zero at a sample of p: the divergence KL(p‖q) is infinite")
+        return kl_estimator(log_q - p.log_prob(x), which)
 
-    return expectation(estimates, q, n, seed=seed)
+    return expectation(estimates, p, n, seed=seed)
 
 
 def _log_prob(p: Distribution, x: Tensor) -> Tensor:

@@ -181,6 +181,7 @@ def run(text: str, shift: int, folder: Path, *, training: bool = True) -> tuple[
     namespace: dict[str, object] = {"__name__": "__main__"}
     with contextlib.chdir(folder), shifted(shift), contextlib.redirect_stdout(io.StringIO()):
         torch.manual_seed(0)
+        torch.set_default_dtype(torch.float32)  # the chapter before may have set another
         for i in needed(cells, targets):
             cell = cells[i]
             try:

@@ -58,7 +58,7 @@ def belonging(svg: str, prefix: str, alt: str) -> str:
             if key in ("style", "fill", "stroke"):
                 for colour, meant in COLOURS.items():
                     value = value.replace(colour, meant)
-            element.set(key, re.sub(r"\bfont: *([^;]*)", font, value) if key == "style" else value)
+            element.set(key, written(value) if key == "style" else value)
     width = float(root.attrib["viewBox"].split()[2])
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
@@ -82,10 +82,21 @@ def paper(element: ElementTree.Element, parents: dict) -> bool:
     )
 
 
+def written(style: str) -> str:
+    """Return a style whose text has the page's family, and a size that the page can enlarge.
+
+    Matplotlib writes a `font`, or its parts one by one.
+    """
+    style = re.sub(r"\bfont: *([^;]*)", font, style)
+    style = re.sub(r"font-family:[^;]*;? *", "", style)
+    size = r"font-size: calc(\1px * var(--vk-figure-text, 1))"
+    return re.sub(r"font-size: *([\d.]+)px", size, style)
+
+
 def font(match: re.Match) -> str:
-    """Return the size and the style of a `font`, so that the family is that of the page."""
+    """Return the size and the style of a `font`."""
     manner, size = re.match(r"(.*?)([\d.]+)px", match[1]).groups()
-    rules = [f"font-size: calc({size}px * var(--vk-figure-text, 1))"]
+    rules = [f"font-size: {size}px"]
     for word in manner.split():
         rules.append(f"font-{'style' if word in ('italic', 'oblique') else 'weight'}: {word}")
     return "; ".join(rules)

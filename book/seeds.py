@@ -181,7 +181,6 @@ def run(text: str, shift: int, folder: Path, *, training: bool = True) -> tuple[
     namespace: dict[str, object] = {"__name__": "__main__"}
     with contextlib.chdir(folder), shifted(shift), contextlib.redirect_stdout(io.StringIO()):
         torch.manual_seed(0)
-        torch.set_default_dtype(torch.float32)  # the chapter before may have set another
         for i in needed(cells, targets):
             cell = cells[i]
             try:
@@ -201,8 +200,12 @@ def run(text: str, shift: int, folder: Path, *, training: bool = True) -> tuple[
 
 @contextlib.contextmanager
 def shifted(shift: int) -> Iterator[None]:
-    """Add `shift` to every seed that torch is given inside the block."""
+    """Add `shift` to every seed that torch is given inside the block; its default dtype comes back.
+
+    A chapter that sets another dtype sets it for itself alone.
+    """
     plain = torch.Generator, torch.manual_seed, torch.default_generator
+    dtype = torch.get_default_dtype()
 
     class Generator(plain[0]):
         def manual_seed(self, seed: int) -> torch.Generator:
@@ -221,6 +224,7 @@ def shifted(shift: int) -> Iterator[None]:
         yield
     finally:
         torch.Generator, torch.manual_seed, torch.default_generator = plain
+        torch.set_default_dtype(dtype)
 
 
 def _task(path: Path, shifts: list[int]) -> list[tuple[list[str], list[Alarm]]]:

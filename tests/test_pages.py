@@ -160,10 +160,10 @@ def test_axe_finds_nothing(name, browser, built_book):
 
 
 @pytest.mark.parametrize("name", docnames(ROOT))
-def test_formulas_are_spoken(name, page, built_book, soup):
+def test_formulas_are_spoken(name, page, base, soup):
     if not soup(name).select(".math"):
         return
-    page.goto(f"{built_book.as_uri()}/{name}.html")
+    page.goto(f"{base}/{name}.html")
     page.evaluate("MathJax.startup.promise")
     silent = "mjx-container:not(:has(> mjx-assistive-mml > math)), mjx-math:not([aria-hidden])"
     assert page.locator(silent).count() == 0

@@ -417,7 +417,7 @@ def test_type_formula_refuses(changes, message):
 
 def test_a_sampled_truth_is_refused():
     a, _ = two_rates()
-    estimate = Estimate(a, torch.full((24,), 1e-3), 1000)
+    estimate = Estimate(a, torch.full((24,), 1e-3), 1000, torch.full((24,), 500.0))
     with pytest.raises(ValueError, match=r"known to 0\.001 only"):
         exponentials(truth=estimate)
 

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*docnames(ROOT), "search", "genindex"]
 NUMBERED = ",".join(f"div.admonition.{kind}" for kind in [*PROOF_TYPES, "exercise"])
 
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 OVERFLOWING = (ROOT / "tests" / "overflowing.js").read_text("utf-8")
 
 UNFOLD = """() => {
@@ -53,7 +54,7 @@ def base(request, built_book):
 @pytest.fixture
 def page(browser, base):
     """Return a page that must ask no other host, fail at nothing and complain of nothing."""
-    context, wrong = browser.new_context(viewport={"width": 1280, "height": 900}), []
+    context, wrong = browser.new_context(color_scheme="light"), []
 
     def local_only(route):
         if route.request.url.startswith((base, "data:", "blob:")):
@@ -87,15 +88,31 @@ def soup(built_book):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_typeset_and_fits_a_phone(name, page, base, soup):
+def test_page_is_whole(name, page, base, soup):
+    """A page is opened once for all that follows: to typeset a chapter takes seconds."""
     page.goto(f"{base}/{name}.html")
-    formulas = len(soup(name).select(".math"))
+    everything_is_there(page, soup(name))
+    if base.startswith("http"):
+        return
+    nothing_is_cut_off(page, theme="light")
+    nothing_is_cut_off_on_paper(page)
+    axe_finds_nothing(page, width=1280)
+    page.emulate_media(color_scheme="dark")
+    nothing_is_cut_off(page, theme="dark")
+    axe_finds_nothing(page, width=390)
+
+
+def everything_is_there(page, stored):
+    """Each formula is typeset and spoken, each widget mounted, each solution opens."""
+    formulas = len(stored.select(".math"))
     if formulas:
         page.wait_for_function("window.MathJax?.startup?.promise")
         page.evaluate("MathJax.startup.promise")
     assert page.locator(".math > mjx-container").count() == formulas
     assert page.locator("mjx-merror").count() == 0
-    views = soup(name).select('script[type="application/vnd.jupyter.widget-view+json"]')
+    silent = "mjx-container:not(:has(> mjx-assistive-mml > math)), mjx-math:not([aria-hidden])"
+    assert page.locator(silent).count() == 0
+    views = stored.select('script[type="application/vnd.jupyter.widget-view+json"]')
     for i in range(len(views)):  # a mounted widget stands after the mark of its place
         page.wait_for_function(
             "i => document.querySelectorAll('script[type$=\"widget-view+json\"]')[i]"
@@ -104,69 +121,44 @@ def test_page_is_typeset_and_fits_a_phone(name, page, base, soup):
         )
     page.evaluate("document.fonts.ready")
     assert page.evaluate(UNFOLD) == 0, "solutions open at a click"
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(50)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def opened(page, url):
-    """Open a page, wait until its formulas are there, and unfold what is folded."""
-    page.goto(url)
-    page.evaluate("window.MathJax?.startup?.promise")
-    page.evaluate("document.fonts.ready")
-    page.evaluate(UNFOLD)
     page.wait_for_timeout(400)  # the time in which a box unfolds
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", docnames(ROOT))
-def test_nothing_is_cut_off(name, theme, browser, built_book):
-    page = browser.new_page(color_scheme=theme)
-    opened(page, f"{built_book.as_uri()}/{name}.html")
+def nothing_is_cut_off(page, theme):
     assert page.evaluate("document.documentElement.dataset.theme") == theme
-    for width in (1440, 1280, 1024, 390, 1280):
+    for width in (1440, 1024, 390, 1280) if theme == "light" else (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
-        for _ in range(20):  # the column glides to its new width, and formulas follow it
+        for _ in range(40):  # the column glides to its new width, and formulas follow it
             page.wait_for_timeout(250)
             found = page.evaluate(OVERFLOWING)
             if not found["wrong"] and (width < 1024 or not found["more"]):
                 break
-        assert found["wrong"] == [], width
-        assert width < 1024 or found["more"] == [], width
+        assert found["wrong"] == [], (theme, width)
+        assert width < 1024 or found["more"] == [], (theme, width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def nothing_is_cut_off_on_paper(page):
+    theme = "document.documentElement.dataset.theme"
+    before = page.evaluate(theme)
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert page.evaluate(theme) == "light"
     assert page.evaluate(OVERFLOWING)["wrong"] == []
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
-    page.close()
+    assert page.evaluate(theme) == before
+    page.emulate_media(media="screen")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(name, browser, built_book):
-    axe = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+def axe_finds_nothing(page, width):
     rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations']}"
-    for theme, width in [("light", 1280), ("dark", 390)]:
-        page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": 900})
-        opened(page, f"{built_book.as_uri()}/{name}.html")
-        page.evaluate(axe.read_text("utf-8"))
-        # a figure and a formula are one thing each to a reader: their parts are hidden
-        parts = "{exclude: [['.vk-figure > *'], ['mjx-math > *']]}"
-        violations = page.evaluate(f"axe.run({parts}, {rules})")["violations"]
-        found = [(v["id"], node["html"][:200]) for v in violations for node in v["nodes"]]
-        assert found == [], theme
-        page.close()
-
-
-@pytest.mark.parametrize("name", docnames(ROOT))
-def test_formulas_are_spoken(name, page, base, soup):
-    if not soup(name).select(".math"):
-        return
-    page.goto(f"{base}/{name}.html")
-    page.evaluate("MathJax.startup.promise")
-    silent = "mjx-container:not(:has(> mjx-assistive-mml > math)), mjx-math:not([aria-hidden])"
-    assert page.locator(silent).count() == 0
+    # a figure and a formula are one thing each to a reader: their parts are hidden
+    parts = "{exclude: [['.vk-figure > *'], ['mjx-math > *']]}"
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(400)
+    page.evaluate(AXE)
+    violations = page.evaluate(f"axe.run({parts}, {rules})")["violations"]
+    assert [(v["id"], node["html"][:200]) for v in violations for node in v["nodes"]] == []
 
 
 @pytest.mark.parametrize("name", docnames(ROOT))

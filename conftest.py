@@ -7,8 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parent
+
+# Under `make test` several processes share the cores: threads that fight over one crawl.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    threads = max(1, (os.cpu_count() or 1) // int(workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 # The kernels that nbval starts import vaekit from this clone, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -31,7 +37,8 @@ def build(root: Path) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="session")
 def built_book() -> Path:
     """Build the book from the clone as it is and return the folder of its pages."""
-    run = build(ROOT)
+    with FileLock(ROOT / "_build.lock"):  # every process of `make test` asks for it
+        run = build(ROOT)
     if run.returncode:
         pytest.fail(f"the book does not build:\n{run.stdout[-6000:]}", pytrace=False)
     return ROOT / "_build" / "html"

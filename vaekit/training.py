@@ -240,8 +240,8 @@ def fit_stored(path: str | Path, model: Autoencoder, data: Tensor, **options) ->
     """Do what `fit` does, or take the weights that this very call stored before.
 
     For models that a page needs and that need not be trained anew each time that it is built. With
-    another model, seed, data or option the training runs again. It is stored where the folder of
-    `path` is there; delete the file to train again.
+    another model, seed, data or option the training runs again. It is stored if the folder of
+    `path` is there and the file is not: delete the file to store what another call gives.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def fit_stored(path: str | Path, model: Autoencoder, data: Tensor, **options) ->
             model.load_state_dict(tensors)
             return History(facts["history"])
     history = fit(model, data, **options)
-    if path.parent.is_dir():
+    if path.parent.is_dir() and not path.exists():
         write(path, model.state_dict(), {"call": call, "history": history.rows})
     return history
 

@@ -28,12 +28,12 @@ export const SOURCES = {
     about: "Mean 110, standard deviation 994: one ticket in a hundred pays most of it.",
   },
   pareto: {
-    label: "Pareto", truth: 3, view: [0, 9], digits: 2,
+    label: "Pareto", truth: 3, view: [0, 6], digits: 2,
     value: (u) => u ** (-1 / 1.5),
     about: "Density 1.5 x⁻²·⁵ from 1 on: mean 3, infinite variance.",
   },
   cauchy: {
-    label: "Cauchy", truth: 0, view: [-9, 9], digits: 2,
+    label: "Cauchy", truth: 0, view: [-8, 8], digits: 2,
     value: (u) => Math.tan(Math.PI * (u - 0.5)),
     about: "Symmetric about 0, but without a mean.",
   },
@@ -201,14 +201,13 @@ function render({ model, el }) {
       line("truth", LEFT, y(truth), right(), y(truth)),
       svg("path", { class: "vk-curve vk-p", d: `M${edge(0).join("L")}` }),
       line("crossing", across(shareOf(n)), PATH.top, across(shareOf(n)), PATH.handle),
-      write("label", "mean of the first n draws", 4, 14),
-      write("label", "n", right(), PATH.label, "end"));
+      write("label", "mean of the first n draws", 4, 14));
     for (let power = fewest; power <= most; power *= 10) {
       plots.n.append(
         line("axis", across(shareOf(power)), PATH.bottom, across(shareOf(power)), PATH.bottom + 4),
-        write("tick", String(power), across(shareOf(power)), PATH.label, "middle"));
+        write("tick", power === fewest ? `n = ${power}` : String(power), across(shareOf(power)),
+          PATH.label, power === most ? "end" : "middle"));
     }
-    plots.n.lastChild.setAttribute("dx", -16);
     handles.n.setAttribute("transform", `translate(${across(shareOf(n))} ${PATH.handle})`);
   }
 

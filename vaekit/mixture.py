@@ -48,7 +48,9 @@ class GaussianMixture:
     def __post_init__(self) -> None:
         w, m, c = self.weights, self.means, self.covariances
         if not (w.ndim >= 1 and m.ndim >= 2 and c.ndim >= 3):
-            raise ValueError("weights need shape (..., J), means (..., J, D), covariances one D more")
+            raise ValueError(
+                "weights need shape (..., J), means (..., J, D), covariances one D more"
+            )
         components, size = m.shape[-2:]
         if w.shape[-1] != components or c.shape[-3:] != (components, size, size):
             raise ValueError(
@@ -142,7 +144,8 @@ class GaussianMixture:
         covariances = squares / count[..., None, None]
         covariances = (covariances + covariances.mT) / 2  # einsum may round the two differently
         # in units of the data, so that no choice of units decides what is singular
-        unit = x.std(-2, correction=0)[..., None, :].clamp(min=torch.finfo(x.dtype).tiny)
+        unit = x.std(-2, correction=0)[..., None, :]
+        unit = torch.where(unit > 0, unit, 1.0)  # a constant column: its variance is 0 as it is
         scaled = covariances / (unit[..., :, None] * unit[..., None, :])
         smallest = torch.linalg.eigvalsh(scaled)[..., 0]
         limit = 10 * x.shape[-1] * torch.finfo(x.dtype).eps

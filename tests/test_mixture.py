@@ -41,7 +41,7 @@ def test_log_prob_is_that_of_torch():
 
 
 def test_bound_plus_divergence_is_log_prob():
-    m, x = random_mixture(4), points()
+    m, x = random_mixture(4), points() / 4  # near: torch lifts probabilities below 2e-16
     q, posterior = probabilities(4, 40, 3), m.e_step(x)
     divergence = torch.distributions.kl_divergence(Categorical(q), Categorical(posterior))
     torch.testing.assert_close(m.elbo(x, q) + divergence, m.log_prob(x), rtol=1e-12, atol=1e-12)

@@ -18,8 +18,8 @@ def data() -> torch.Tensor:
 
 def mixture(mu: float) -> GaussianMixture:
     """The widget's model in Python."""
-    means = torch.tensor([[4.3], [mu]], dtype=torch.float64)
-    variances = torch.full((2, 1, 1), 0.8**2, dtype=torch.float64)
+    means = torch.tensor([[4.0], [mu]], dtype=torch.float64)
+    variances = torch.full((2, 1, 1), 0.7**2, dtype=torch.float64)
     return GaussianMixture(torch.full((2,), 0.5, dtype=torch.float64), means, variances)
 
 
@@ -84,8 +84,8 @@ def test_js_agrees_with_python(mount, data):
     pairs = (0.4 + 7.2 * u).tolist()
     theirs = page.evaluate(
         """([data, pairs]) => pairs.map(([mu, muQ]) => {
-          const { likelihood, bound, divergence } = widget.heights(data, mu, muQ, 4.3, 0.8);
-          return [likelihood, bound, divergence, widget.mStep(data, muQ, 4.3, 0.8)];
+          const { likelihood, bound, divergence } = widget.heights(data, mu, muQ, 4.0, 0.7);
+          return [likelihood, bound, divergence, widget.mStep(data, muQ, 4.0, 0.7)];
         })""",
         [data.tolist(), pairs],
     )
@@ -97,7 +97,7 @@ def test_js_agrees_with_python(mount, data):
 
 def test_js_is_finite_far_from_the_data(mount, data):
     page = mount(EMWidget(data))
-    far = page.evaluate("widget.logPosterior(1e6, 1, 4.3, 0.8)")
+    far = page.evaluate("widget.logPosterior(1e6, 1, 4.0, 0.7)")
     assert far[0] == 0 and far[1] < -1e5
 
 
@@ -133,7 +133,7 @@ def test_e_and_m_step(mount, data):
     mu = page.evaluate("model.get('mu')")
     assert m_step(data, mu) == pytest.approx(mu, abs=1e-3)
     page.get_by_role("button", name="start anew").click()
-    assert page.evaluate("[model.get('mu'), model.get('mu_q')]") == [3.3, 4.3]
+    assert page.evaluate("[model.get('mu'), model.get('mu_q')]") == [3.3, 4.0]
 
 
 def test_follows_the_mouse_the_keyboard_and_the_kernel(mount, data):
@@ -147,7 +147,7 @@ def test_follows_the_mouse_the_keyboard_and_the_kernel(mount, data):
     unit = page.evaluate("(document.querySelector('.vk-curves').clientWidth - 58) / 7.2")
     assert page.evaluate("model.get('mu')") == pytest.approx(3.3 + 60 / unit, abs=0.03)
     assert shown(page) == as_shown(page, data)
-    assert page.evaluate("model.get('mu_q')") == 4.3  # no E-step yet
+    assert page.evaluate("model.get('mu_q')") == 4.0  # no E-step yet
     handle.focus()
     before = page.evaluate("model.get('mu')")
     for key, step in {"ArrowLeft": -0.05, "Shift+ArrowRight": 0.5, "PageDown": -0.5}.items():

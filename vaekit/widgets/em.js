@@ -193,12 +193,12 @@ function render({ model, el }) {
     plot.append(inside, line("crossing", px(mu), CURVES.top, px(mu), LANE - 10));
     const [above, below] = [y(likelihood), Math.min(y(bound), CURVES.bottom)];
     if (below - above > 18) {
-      const left = px(mu) > right() - 60;
+      const left = px(mu) > LEFT + 50;
       plot.append(write("label", "gap", px(mu) + (left ? -9 : 9), (above + below) / 2 + 5,
         left ? "end" : "start"));
     }
     plot.append(write("label", "μ", LEFT - 6, LANE + 5, "end"));
-    drawAxis(plot, CURVES.bottom + 52, "petal length (cm)");
+    drawAxis(plot, CURVES.bottom + 52, "μ (cm)");
     handle.setAttribute("transform", `translate(${px(mu)} ${LANE})`);
   }
 

@@ -14,7 +14,7 @@ MOST = 500  # data that a page redraws within a frame
 
 
 class EMWidget(Widget):
-    """EM for ½ N(4.3, 0.8²) + ½ N(μ, 0.8²) with unknown μ: log-likelihood and bound as curves.
+    """EM for ½ N(4, 0.7²) + ½ N(μ, 0.7²) with unknown μ: log-likelihood and bound as curves.
 
     Everything is computed in `em.js`, in nats per point, so the widget answers without a kernel:
     the log-likelihood, the bound and the divergence (`em-decomposition`), the E-step
@@ -27,7 +27,7 @@ class EMWidget(Widget):
     mu : float
         The current μ, within `limits`. Default 3.3.
     mu_q : float
-        The μ whose posteriors are the responsibilities q. Default 4.3, the known mean: there each
+        The μ whose posteriors are the responsibilities q. Default 4, the known mean: there each
         point is shared half and half.
 
     Raises
@@ -50,11 +50,11 @@ class EMWidget(Widget):
 
     data = traitlets.List(read_only=True).tag(sync=True)
     mu = traitlets.Any(3.3).tag(sync=True)
-    mu_q = traitlets.Any(4.3).tag(sync=True)
+    mu_q = traitlets.Any(4.0).tag(sync=True)
 
     # The model and what fits the picture. The .js reads these too.
-    known = traitlets.Float(4.3, read_only=True).tag(sync=True)
-    sd = traitlets.Float(0.8, read_only=True).tag(sync=True)
+    known = traitlets.Float(4.0, read_only=True).tag(sync=True)
+    sd = traitlets.Float(0.7, read_only=True).tag(sync=True)
     limits = traitlets.Tuple((0.4, 7.6), read_only=True).tag(sync=True)
 
     def __init__(self, data: Tensor, **widget_options: object):

@@ -130,7 +130,7 @@ class GaussianMixture:
 
         Notes
         -----
-        Derived in `em-gmm-updates`.
+        Derived in `em-gmm-updates` for numbers, in `em-gmm-covariance` for vectors.
         """
         _require_points(x, x.shape[-1])
         if q.ndim < 2 or q.shape[-2] != x.shape[-2]:

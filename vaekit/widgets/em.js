@@ -214,7 +214,7 @@ function render({ model, el }) {
     bars.append(hatch, write("label", "flowers", 4, 12));
     const bins = new Map();
     for (const x of data) {
-      const bin = Math.round((x - BIN / 2) / BIN);
+      const bin = Math.floor(x / BIN + 1e-9);
       const [count, unknown] = bins.get(bin) ?? [0, 0];
       const q = Math.exp(logPosterior(x, model.get("mu_q"), known, sd)[1]);
       bins.set(bin, [count + 1, unknown + q]);

@@ -4,9 +4,11 @@ One widget is one `.py` beside one `.js`. Python hands over data; whatever answe
 written in the `.js`, and `tests/test_widgets.py` holds its formulas to the Python ones.
 """
 
+from vaekit.widgets.bayes import BayesWidget
+from vaekit.widgets.em import EMWidget
 from vaekit.widgets.formula import TypeFormula
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
 from vaekit.widgets.running_mean import RunningMean
 
-__all__ = ["KLWidget", "LatentPlane", "RunningMean", "TypeFormula"]
+__all__ = ["BayesWidget", "EMWidget", "KLWidget", "LatentPlane", "RunningMean", "TypeFormula"]

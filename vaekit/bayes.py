@@ -1,0 +1,106 @@
+"""The linear-Gaussian model, in which Bayes' rule has a closed form (chapter 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+
+@dataclass(frozen=True, eq=False)
+class LinearGaussian:
+    """The generative model p(z) = N(0, I), p(x|z) = N(W z + b, s² I): probabilistic PCA.
+
+    Attributes
+    ----------
+    weight : Tensor
+        W, of shape (..., D, K); dtype and device of every result are its own.
+    bias : Tensor
+        b, of shape (..., D).
+    s : Tensor or float
+        Standard deviation of the noise, one for all D dimensions, of shape (...).
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, a weight or bias is not finite, or an s is not positive and
+        finite.
+
+    Notes
+    -----
+    The batch shapes (...) broadcast to the model's `batch_shape`. Exact posterior and evidence are
+    derived in `bayes-linear-gaussian`; the name is that of Tipping and Bishop (1999), whose W, μ
+    and σ are our W, b and s.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    s: Tensor | float
+
+    def __post_init__(self) -> None:
+        s = torch.as_tensor(self.s, dtype=self.weight.dtype, device=self.weight.device)
+        object.__setattr__(self, "s", s)  # a number becomes a tensor beside the weight
+        _require_model(self.weight, self.bias, s)
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The shape of a batch of models: () for one."""
+        shapes = self.weight.shape[:-2], self.bias.shape[:-1], self.s.shape
+        return torch.broadcast_shapes(*shapes)
+
+    @property
+    def prior(self) -> MultivariateNormal:
+        """p(z) = N(0, I): a distribution over z of shape (..., K)."""
+        identity = _identity(self.weight, self.weight.shape[-1])
+        zero = self.weight.new_zeros(*self.batch_shape, self.weight.shape[-1])
+        return MultivariateNormal(zero, scale_tril=identity)
+
+    def likelihood(self, z: Tensor) -> Independent:
+        """p(x|z) = N(W z + b, s² I) at z of shape (..., K): a distribution over x."""
+        mean = torch.einsum("...dk,...k->...d", self.weight, z) + self.bias
+        return Independent(Normal(mean, self.s[..., None]), 1)
+
+    @property
+    def evidence(self) -> MultivariateNormal:
+        """p(x) = N(b, W Wᵀ + s² I): the marginal distribution over x of shape (..., D)."""
+        W, variance = self.weight, self.s[..., None, None] ** 2
+        covariance = W @ W.mT + variance * _identity(W, W.shape[-2])
+        return MultivariateNormal(self.bias, covariance)
+
+    def posterior(self, x: Tensor) -> MultivariateNormal:
+        """p(z|x) = N(M⁻¹ Wᵀ (x − b), s² M⁻¹) with M = Wᵀ W + s² I: a distribution over z.
+
+        Parameters
+        ----------
+        x : Tensor
+            Observations of shape (..., D), which broadcast against the batch of models.
+        """
+        W, variance = self.weight, self.s[..., None, None] ** 2
+        M = W.mT @ W + variance * _identity(W, W.shape[-1])
+        projected = torch.einsum("...dk,...d->...k", W, x - self.bias)
+        mean = torch.linalg.solve(M, projected[..., None])[..., 0]
+        return MultivariateNormal(mean, precision_matrix=M / variance)
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """Log joint density, ln p(z) + ln p(x|z), in nats; x (..., D) and z (..., K) broadcast."""
+        return self.prior.log_prob(z) + self.likelihood(z).log_prob(x)
+
+
+def _identity(like: Tensor, size: int) -> Tensor:
+    return torch.eye(size, dtype=like.dtype, device=like.device)
+
+
+def _require_model(weight: Tensor, bias: Tensor, s: Tensor) -> None:
+    """Raise ValueError unless the shapes fit and the numbers make a model."""
+    if weight.dim() < 2:
+        raise ValueError(f"weight needs the shape (..., D, K), not {tuple(weight.shape)}")
+    if bias.dim() < 1 or bias.shape[-1] != weight.shape[-2]:
+        expected = f"(..., {weight.shape[-2]})"
+        raise ValueError(f"bias needs the shape {expected}, not {tuple(bias.shape)}")
+    for name, values in (("weight", weight), ("bias", bias)):
+        if not values.isfinite().all():
+            raise ValueError(f"{name} holds NaN or an infinite value")
+    if not ((s > 0) & s.isfinite()).all():
+        raise ValueError("every standard deviation s must be positive and finite")

@@ -4,8 +4,9 @@ One widget is one `.py` beside one `.js`. Python hands over data; whatever answe
 written in the `.js`, and `tests/test_widgets.py` holds its formulas to the Python ones.
 """
 
+from vaekit.widgets.elbo import ElboWidget
 from vaekit.widgets.formula import TypeFormula
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
 
-__all__ = ["KLWidget", "LatentPlane", "TypeFormula"]
+__all__ = ["ElboWidget", "KLWidget", "LatentPlane", "TypeFormula"]

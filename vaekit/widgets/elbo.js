@@ -190,10 +190,7 @@ function render({ model, el }) {
       patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
     });
     hatch.append(line("hatch", 0, 0, 0, 6));
-    bars.append(
-      hatch,
-      line("crossing", px(evidence), 0, px(evidence), bottom),
-      line("crossing", px(elbo), 0, px(elbo), bottom));
+    bars.append(hatch);
     rows.forEach(([name, from, to, kind], i) => {
       const top = i * ROW + (i > 2 ? 18 : 4); // the ELBO's own two terms stand apart
       const [a, b] = [Math.min(px(from), px(to)), Math.max(px(from), px(to))];
@@ -205,6 +202,7 @@ function render({ model, el }) {
       };
       bars.append(
         write("label", name, LEFT, top + 12),
+        ...[evidence, elbo].map((nats) => line("crossing", px(nats), top + 15, px(nats), top + 34)),
         svg("path", { ...looks[kind], "data-bar": i, d: `M${a} ${top + 17}H${b}v12H${a}z` }));
     });
     for (const nats of [low, low / 2, 0]) {

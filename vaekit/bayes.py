@@ -31,8 +31,8 @@ class LinearGaussian:
     Notes
     -----
     The batch shapes (...) broadcast to the model's `batch_shape`. Exact posterior and evidence are
-    derived in `bayes-linear-gaussian`; the name is that of Tipping and Bishop (1999), whose W, μ
-    and σ are our W, b and s.
+    derived in `bayes-linear-gaussian`, and in matrix form in `bayes-linear-gaussian-matrix`. The
+    model is that of Tipping and Bishop (1999), whose W, μ and σ are our W, b and s.
     """
 
     weight: Tensor

@@ -32,6 +32,7 @@ SLOW = "not (memory or skewed or eight or refused_before)"
 # the mathematics: module, and which of its functions and classes, where not all
 MODULES: dict[str, tuple[str, ...]] = {
     "divergence": (),
+    "bounds": (),
     "gaussian": (),
     "estimates": (),
     "claims": (),

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from vaekit import bounds
 from vaekit.divergence import kl_term
 from vaekit.estimates import generator, seeded
 from vaekit.likelihoods import (
@@ -239,17 +240,16 @@ class VAE(Autoencoder):
         """
         self.validate_shape(x)
         reconstruction, kl = self.terms(x, self._noise(seed, len(x)))
-        return reconstruction - kl.sum(-1)
+        return bounds.elbo(reconstruction, kl)
 
     def log_weights(self, x: Tensor, mu: Tensor, sigma: Tensor, epsilon: Tensor) -> Tensor:
         """Return ln p_θ(x, z) − ln q_φ(z|x) at z = μ + σ ε, shape (k, B), for ε (k, B, K).
 
-        `mu` and `sigma`, (B, K) each, are those of q_φ(z|x). The two Gaussian densities leave
-        ½(ε² − z²) + ln σ for each latent dimension: their constants cancel.
+        `mu` and `sigma`, (B, K) each, are those of q_φ(z|x) (claim `elbo-importance`).
         """
         z = mu + sigma * epsilon
-        log_ratio = (0.5 * (epsilon**2 - z**2) + sigma.log()).sum(-1)
-        return self.likelihood.log_prob(self.decoder(z), x) + log_ratio
+        log_likelihood = self.likelihood.log_prob(self.decoder(z), x)
+        return bounds.gaussian_log_weights(log_likelihood, z, epsilon, sigma)
 
     def iwae_bound(self, x: Tensor, k: int, *, seed: int | torch.Generator = 0) -> Tensor:
         """Return the k-sample bound ln (1/k) Σᵢ wᵢ, shape (B,) (claim `iwae-monotone`).
@@ -264,7 +264,7 @@ class VAE(Autoencoder):
         self.validate_shape(x)
         _require_count("k", k)
         log_w = self.log_weights(x, *self.encode(x), self._noise(seed, k, len(x)))
-        return log_w.logsumexp(0) - math.log(k)
+        return bounds.importance_bound(log_w)
 
     @torch.no_grad()
     def log_evidence(self, x: Tensor, n: int, *, seed: int | torch.Generator = 0) -> Tensor:
@@ -282,13 +282,10 @@ class VAE(Autoencoder):
         reuse_memory(x.device)
         g = generator(seed, x.device)
         mu, sigma = self.encode(x)
-        total = torch.full_like(mu[:, 0], -math.inf)
         chunk = max(1, pairs_at_once(x.device) // len(x))
-        for start in range(0, n, chunk):
-            epsilon = self._noise(g, min(chunk, n - start), len(x))
-            log_w = self.log_weights(x, mu, sigma, epsilon)
-            total = torch.logaddexp(total, log_w.logsumexp(0))
-        return total - math.log(n)
+        noise = (self._noise(g, min(chunk, n - i), len(x)) for i in range(0, n, chunk))
+        weights = (self.log_weights(x, mu, sigma, epsilon) for epsilon in noise)
+        return bounds.importance_bound_of_pieces(weights)
 
     @torch.no_grad()
     def sample(self, n: int, *, seed: int = 0) -> Tensor:

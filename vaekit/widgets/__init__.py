@@ -5,10 +5,19 @@ written in the `.js`, and `tests/test_widgets.py` holds its formulas to the Pyth
 """
 
 from vaekit.widgets.bayes import BayesWidget
+from vaekit.widgets.elbo import ElboWidget
 from vaekit.widgets.em import EMWidget
 from vaekit.widgets.formula import TypeFormula
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
 from vaekit.widgets.running_mean import RunningMean
 
-__all__ = ["BayesWidget", "EMWidget", "KLWidget", "LatentPlane", "RunningMean", "TypeFormula"]
+__all__ = [
+    "BayesWidget",
+    "EMWidget",
+    "ElboWidget",
+    "KLWidget",
+    "LatentPlane",
+    "RunningMean",
+    "TypeFormula",
+]

@@ -97,7 +97,24 @@ class LinearGaussian:
         return MultivariateNormal(mean, precision_matrix=M / variance)
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """Log joint density, ln p(z) + ln p(x|z), in nats; x (..., D) and z (..., K) broadcast."""
+        """Log joint density, ln p(x, z) = ln p(z) + ln p(x|z).
+
+        Parameters
+        ----------
+        x, z : Tensor
+            Shapes (..., D) and (..., K), which broadcast with each other and the batch of models.
+
+        Returns
+        -------
+        Tensor
+            Log density in nats, of the broadcast batch shape.
+
+        Raises
+        ------
+        ValueError
+            If a last dimension is not D or K, or a number is not finite.
+        """
+        _require_points("x", x, self.weight.shape[-2])
         return self.likelihood(z).log_prob(x) + self.prior.log_prob(z)
 
 

@@ -154,3 +154,15 @@ def test_scalar_model_needs_no_batch():
     assert model.evidence.log_prob(torch.zeros(1)).item() == pytest.approx(
         Normal(0.0, math.sqrt(2)).log_prob(torch.tensor(0.0)).item()
     )
+
+
+def test_bad_points_are_refused_by_name():
+    model = random_model(D=3, K=2)
+    with pytest.raises(ValueError, match=r"x needs the shape \(\.\.\., 3\), not \(2,\)"):
+        model.posterior(torch.zeros(2).double())
+    with pytest.raises(ValueError, match=r"z needs the shape \(\.\.\., 2\), not \(\)"):
+        model.likelihood(torch.zeros(()).double())
+    with pytest.raises(ValueError, match="z holds NaN"):
+        model.log_joint(torch.zeros(3).double(), torch.full((2,), math.nan).double())
+    with pytest.raises(ValueError, match="x holds NaN or an infinite"):
+        model.posterior(torch.tensor([0.0, math.inf, 0.0]).double())

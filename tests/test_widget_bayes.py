@@ -67,7 +67,7 @@ def test_js_area_is_the_evidence(mount):
     found = page.evaluate("([all, z]) => all.map((a) => widget.product(z, ...a))", [pairs, z])
     exact = model_of(s)
     joint = exact.log_joint(x[:, None], torch.full((len(s), 1), z, dtype=torch.float64)).exp()
-    torch.testing.assert_close(torch.tensor(found).double(), joint, rtol=1e-11, atol=0)
+    torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), joint, rtol=1e-11, atol=0)
     area = integrate(lambda z: exact.log_joint(x[:, None], z.expand(len(s), 1)).exp(), -15, 15)
     torch.testing.assert_close(area.value, exact.evidence.log_prob(x[:, None]).exp())
 

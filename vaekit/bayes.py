@@ -58,7 +58,14 @@ class LinearGaussian:
         return MultivariateNormal(zero, scale_tril=identity)
 
     def likelihood(self, z: Tensor) -> Independent:
-        """p(x|z) = N(W z + b, s² I) at z of shape (..., K): a distribution over x."""
+        """p(x|z) = N(W z + b, s² I) at z of shape (..., K): a distribution over x.
+
+        Raises
+        ------
+        ValueError
+            If the last dimension is not K, or a z is not finite.
+        """
+        _require_points("z", z, self.weight.shape[-1])
         mean = torch.einsum("...dk,...k->...d", self.weight, z) + self.bias
         return Independent(Normal(mean, self.s[..., None]), 1)
 
@@ -76,7 +83,13 @@ class LinearGaussian:
         ----------
         x : Tensor
             Observations of shape (..., D), which broadcast against the batch of models.
+
+        Raises
+        ------
+        ValueError
+            If the last dimension is not D, or an x is not finite.
         """
+        _require_points("x", x, self.weight.shape[-2])
         W, variance = self.weight, self.s[..., None, None] ** 2
         M = W.mT @ W + variance * _identity(W, W.shape[-1])
         projected = torch.einsum("...dk,...d->...k", W, x - self.bias)
@@ -84,12 +97,37 @@ class LinearGaussian:
         return MultivariateNormal(mean, precision_matrix=M / variance)
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """Log joint density, ln p(z) + ln p(x|z), in nats; x (..., D) and z (..., K) broadcast."""
-        return self.prior.log_prob(z) + self.likelihood(z).log_prob(x)
+        """Log joint density, ln p(x, z) = ln p(z) + ln p(x|z).
+
+        Parameters
+        ----------
+        x, z : Tensor
+            Shapes (..., D) and (..., K), which broadcast with each other and the batch of models.
+
+        Returns
+        -------
+        Tensor
+            Log density in nats, of the broadcast batch shape.
+
+        Raises
+        ------
+        ValueError
+            If a last dimension is not D or K, or a number is not finite.
+        """
+        _require_points("x", x, self.weight.shape[-2])
+        return self.likelihood(z).log_prob(x) + self.prior.log_prob(z)
 
 
 def _identity(like: Tensor, size: int) -> Tensor:
     return torch.eye(size, dtype=like.dtype, device=like.device)
+
+
+def _require_points(name: str, points: Tensor, size: int) -> None:
+    """Raise ValueError unless points are finite and of shape (..., size)."""
+    if points.dim() < 1 or points.shape[-1] != size:
+        raise ValueError(f"{name} needs the shape (..., {size}), not {tuple(points.shape)}")
+    if not points.isfinite().all():
+        raise ValueError(f"{name} holds NaN or an infinite value")
 
 
 def _require_model(weight: Tensor, bias: Tensor, s: Tensor) -> None:

@@ -169,7 +169,7 @@ function render({ model, el }) {
       }));
     }
     plot.append(
-      write("label", "density over z", 4, 12),
+      write("label", "value at z", 4, 12),
       svg("path", { class: "vk-span", d: `M${px(x - s)} ${LANE}H${px(x + s)}` }),
       write("label", "x", LEFT - 6, LANE + 5, "end"));
     // The noise's handle stands at the bar's end, and never outside the picture.

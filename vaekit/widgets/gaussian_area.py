@@ -1,4 +1,4 @@
-"""The widget of chapter 2: a Gaussian, an interval, its probability as an area beside the density."""
+"""The widget of chapter 2: the probability of an interval as an area, the density as a height."""
 
 from math import isfinite
 from numbers import Real

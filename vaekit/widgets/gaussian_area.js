@@ -33,7 +33,7 @@ const SAID = {
 };
 const EXAMPLES = {
   "1.80 m to the cm": () => [1.795, 1.805],
-  "1.80 m or more": () => [1.8, 2],
+  "μ ± 5 cm": (mu) => [mu - 0.05, mu + 0.05],
   "μ ± σ": (mu, sigma) => [mu - sigma, mu + sigma],
 };
 const PER_METRE = 200; // what a drag or an arrow key can reach: multiples of 5 mm
@@ -73,8 +73,7 @@ function render({ model, el }) {
       ${Object.entries(UNITS).map(([unit, { name }]) => `<label><input type="radio" name="${id}"
         value="${unit}"> ${name}s</label>`).join("")}
     </fieldset>
-    <p class="vk-sentence"></p>
-    <p class="vk-sentence vk-product"></p>`);
+    <div class="vk-beside"><p class="vk-sentence"></p><p class="vk-product"></p></div>`);
   const bell = find(".vk-bell");
   let width = 640;
   const [low, high] = model.get("x_limits");
@@ -208,14 +207,15 @@ function render({ model, el }) {
     find(".vk-name").textContent = `N(${say(mu)}, ${say(sigma)}²), in ${unit.symbol}`;
     const area = probability(a, b, mu, sigma);
     find(".vk-sentence").innerHTML =
-      `<span class="vk-key"><i class="vk-box vk-positive"></i>area: probability
+      `<span class="vk-key"><i class="vk-box vk-positive"></i><b>area</b>: the probability
        <output data-value="probability">${fixed(area, 4)}</output></span>
-       of a height between ${say(a)} and ${say(b)} ${unit.symbol}, in any unit.`;
+       of a height between ${say(a)} and ${say(b)} ${unit.symbol}. The same in any unit.`;
     const perUnit = height / unit.size;
     const length = (b - a) * unit.size;
     find(".vk-product").innerHTML =
-      `Height of the curve in the middle: density <output data-value="density">${short(perUnit)}</output>
-       per ${unit.name}. Times the length ${fixed(length, unit.digits)} ${unit.symbol}:
+      `<span class="vk-key">● <b>height</b>: the density
+       <output data-value="density">${short(perUnit)}</output> per ${unit.name}</span>
+       in the middle. Times the length ${fixed(length, unit.digits)} ${unit.symbol}:
        ${fixed(perUnit * length, 4)}.`;
   }
 

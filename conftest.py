@@ -7,8 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parent
+
+# Under `make test` several processes share the cores: threads that fight over one crawl.
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    threads = max(1, (os.cpu_count() or 1) // int(workers))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 # The kernels that nbval starts import vaekit from this clone, installed or not.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -18,6 +24,13 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     """Let nbval compare what a claim cell says as text; its rich form holds sampled digits."""
     if hasattr(collector, "skip_compare"):
         collector.skip_compare += ("text/html", "text/markdown")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the processes of `make test` share out the pages; any other file stays with one."""
+    for item in items:
+        if item.path.name != "test_pages.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def build(root: Path) -> subprocess.CompletedProcess:
@@ -31,7 +44,8 @@ def build(root: Path) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="session")
 def built_book() -> Path:
     """Build the book from the clone as it is and return the folder of its pages."""
-    run = build(ROOT)
+    with FileLock(ROOT / "_build.lock"):  # every process of `make test` asks for it
+        run = build(ROOT)
     if run.returncode:
         pytest.fail(f"the book does not build:\n{run.stdout[-6000:]}", pytrace=False)
     return ROOT / "_build" / "html"

@@ -25,6 +25,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("config-inited", pages.configure)
     app.connect("env-get-outdated", execution.outdated)
     app.connect("env-get-outdated", ledger.read_again)
+    app.connect("env-before-read-docs", execution.run_ahead)
     app.connect("env-before-read-docs", ledger.read_last)
     app.connect("source-read", ledger.fill)
     app.connect("doctree-read", pages.typeset)

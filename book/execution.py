@@ -7,8 +7,11 @@ that these name (a widget's ``.js``), the stored results that they name, and ``r
 
 import ast
 import hashlib
+import logging
+import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fnmatch import fnmatch
 from functools import cache, partial
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from IPython.core.inputtransformer2 import TransformerManager
 from myst_nb.core.execute.cache import NotebookClientCache
+from myst_nb.core.read import create_nb_reader
 from myst_nb.core.utils import coalesce_streams
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
@@ -24,6 +28,7 @@ from sphinx.environment import BuildEnvironment
 from book.myst import directives
 
 RESULTS = Path("chapters", "results")
+AT_ONCE = min(os.cpu_count() or 1, 4)  # chapters: each has a kernel with torch in its memory
 
 
 class ChapterClient(NotebookClientCache):
@@ -48,6 +53,33 @@ class ChapterClient(NotebookClientCache):
             if cell.cell_type == "code":
                 cell.outputs = coalesce_streams(cell.outputs)
         source.update(self.notebook)
+
+
+def run_ahead(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:
+    """Run the chapters that Sphinx is about to read, several at once: it reads them one by one.
+
+    Each runs as Sphinx will run it, so that Sphinx finds it in the cache. What fails here is left
+    alone: it will fail again when Sphinx reads it, and be reported with its page.
+    """
+
+    def run(docname: str) -> None:
+        path = Path(env.doc2path(docname))
+        text = path.read_text("utf-8")
+        config, logger = env.mystnb_config, logging.getLogger(__name__)
+        reader = create_nb_reader(str(path), env.myst_config, config, text)
+        with suppress(Exception):
+            ChapterClient(
+                reader.read(text), path, config, logger, read_fmt=reader.read_fmt
+            ).start_client()
+
+    chapters = [name for name in docnames if code_of(Path(env.doc2path(name)).read_text()).body]
+    if len(chapters) < 2:
+        return
+    kernels = min(AT_ONCE, len(chapters))
+    threads = max(1, (os.cpu_count() or 1) // kernels)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # kernels that fight over cores crawl
+    with ThreadPoolExecutor(kernels) as pool:
+        list(pool.map(run, chapters))
 
 
 def folder(docname: str, digest: str) -> str:

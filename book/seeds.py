@@ -28,6 +28,7 @@ import torch
 
 ROOT = Path(__file__).parent.parent
 STEP = 1000  # between shifts: farther apart than the seeds of one chapter
+TRAINING = ("fit", "fit_stored")  # functions that change the model that they are given
 CHUNK = 5  # shifts run by one task: few enough to share the work out evenly
 
 
@@ -65,7 +66,7 @@ class Cell:
             cell.changes |= _changed(node)
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
-                cell.trains |= name.split(".")[-1] == "fit"
+                cell.trains |= name.split(".")[-1] in TRAINING
                 cell.draws |= name.split(".")[0] in ("plt", "plotting")
                 first = node.args[0] if node.args else None
                 if name in ("claim", "derivation") and isinstance(first, ast.Constant):
@@ -94,7 +95,7 @@ def _changed(node: ast.AST) -> set[str]:
         altered = [node]  # a.b = …, a[i] = …, del a[i]
     elif isinstance(node, ast.Call):
         name = ast.unparse(node.func)
-        if name.split(".")[-1] == "fit":
+        if name.split(".")[-1] in TRAINING:
             altered = [node.func, *node.args]
         elif name.endswith("_"):  # torch's own mark
             altered = [node.func]

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from small_book import build
 
-from book.execution import digest, uses
+from book.execution import AT_ONCE, digest, uses
 from book.notebooks import published
 from book.numbering import number
 
@@ -98,6 +98,28 @@ def test_a_chapter_runs_again_when_what_it_uses_has_changed_and_only_then(book):
     page_of(book)
     (cache,) = (book / "_build" / ".jupyter_cache").iterdir()
     assert cache.name.startswith("chapters-02_one-"), "old ones are gone"
+
+
+@pytest.mark.skipif(AT_ONCE < 2, reason="one core")
+def test_chapters_run_beside_each_other(book):
+    """Each of two waits for the other's file: one after the other, both would give up."""
+    contents(book, "02_one", "03_two")
+    cell = """
+```{code-cell} ipython3
+import time
+from pathlib import Path
+Path("%s").touch()
+end = time.time() + 60
+while not Path("%s").exists() and time.time() < end:
+    time.sleep(0.1)
+print("met:", Path("%s").exists())
+```
+"""
+    for name, mine, other in (("02_one", "a", "b"), ("03_two", "b", "a")):
+        text = f"{HEADER}# {name[1]}. One\n" + cell % (mine, other, other)
+        (book / "chapters" / f"{name}.md").write_text(text)
+    page_of(book)
+    assert all("met: True" in page(book, name) for name in ("02_one", "03_two"))
 
 
 def test_what_the_cells_of_a_chapter_use(book):

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from scipy import stats
-from torch.distributions import Independent, MultivariateNormal, Normal
+from torch.distributions import Independent, MultivariateNormal, Normal, Uniform
 
 from vaekit.estimates import (
     CHUNK,
     Approximation,
     Estimate,
     expectation,
+    importance,
     integrate,
     integrate_plane,
     maximise,
@@ -423,3 +424,48 @@ def test_an_approximation_and_an_estimate_make_an_estimate():
     for mixed in (a - b, b - a, a + b, a * b, b * a):
         assert isinstance(mixed, Estimate) and mixed.n == 3
     assert (a - b).error == a.error + b.error
+
+
+# another distribution's samples
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_turn_samples_of_q_into_those_of_p(dtype):
+    mu, sd = double(20).to(dtype) / 2, 0.5 + double(20).sigmoid().to(dtype)
+    p, q = Normal(mu, sd), Normal(mu + 0.3, 1.5 * sd)
+    found = importance(lambda x: x**2, p, q, 20_000, seed=1)
+    assert (found.value.shape, found.value.dtype, found.n) == ((20,), dtype, 20_000)
+    assert found.contributions.min() > 1000
+    assert ((found.value - p.variance - p.mean**2).abs() < 5 * found.error).all()
+    one = importance(lambda x: torch.ones_like(x), p, p, 100)
+    assert (one.value == 1).all() and (one.error == 0).all()
+
+
+def test_vectors_are_weighted_as_wholes():
+    p = Independent(Normal(torch.zeros(3).double(), 1.0), 1)
+    q = Independent(Normal(torch.zeros(3).double(), 1.2), 1)
+    found = importance(lambda x: x.square().sum(-1), p, q, 50_000)
+    assert abs(found.value - 3) < 5 * found.error
+
+
+def test_where_p_is_zero_a_sample_counts_nothing():
+    p, q = Uniform(0.0, 1.0, validate_args=False), Uniform(0.0, 2.0)
+    found = importance(lambda x: x, p, q, 10_000)
+    assert abs(found.value - 0.5) < 5 * found.error
+    missed = importance(lambda x: x, q, Uniform(0.0, 0.5), 10_000)  # q misses most of p
+    assert abs(missed.value - 1 / 16) < 5 * missed.error
+
+
+def test_a_narrow_proposal_shows_in_its_contributions():
+    p = Normal(torch.zeros(5, dtype=torch.float64), 1.0)
+    narrow, wide = (Normal(torch.zeros(5).double(), sd) for sd in (0.6, 1.5))
+    assert importance(torch.square, p, narrow, 10_000).contributions.max() < 100
+    assert importance(torch.square, p, wide, 10_000).contributions.min() > 1000
+
+
+def test_importance_refuses_what_it_cannot_weigh():
+    p = Normal(torch.tensor(0.0), 1.0)
+    with pytest.raises(ValueError, match="NaN or an infinite value"):
+        importance(torch.log, p, p, 100)
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        importance(torch.exp, p, p, 1)

@@ -20,7 +20,19 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*docnames(ROOT), "search", "genindex"]
 NUMBERED = ",".join(f"div.admonition.{kind}" for kind in [*PROOF_TYPES, "exercise"])
 
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8")
 OVERFLOWING = (ROOT / "tests" / "overflowing.js").read_text("utf-8")
+
+# Formulas, which are one thing each to a reader, become a word, and of each kind of coloured word
+# in code one is left.
+THIN = """() => {
+  for (const formula of document.querySelectorAll("mjx-container")) formula.replaceChildren("x");
+  const seen = new Set();
+  for (const word of document.querySelectorAll(".highlight span[class]")) {
+    if (seen.has(word.className)) word.replaceWith(word.textContent);
+    seen.add(word.className);
+  }
+}"""
 
 UNFOLD = """() => {
   for (const details of document.querySelectorAll("details")) details.open = true;
@@ -53,7 +65,8 @@ def base(request, built_book):
 @pytest.fixture
 def page(browser, base):
     """Return a page that must ask no other host, fail at nothing and complain of nothing."""
-    context, wrong = browser.new_context(viewport={"width": 1280, "height": 900}), []
+    theme = "light" if base.startswith("file") else "dark"
+    context, wrong = browser.new_context(color_scheme=theme), []
 
     def local_only(route):
         if route.request.url.startswith((base, "data:", "blob:")):
@@ -68,6 +81,7 @@ def page(browser, base):
     page.on("requestfailed", lambda request: wrong.append(f"{request.url}: {request.failure}"))
     page.on("response", lambda r: r.status >= 400 and wrong.append(f"{r.url}: {r.status}"))
     yield page
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
     context.close()
     assert wrong == []
 
@@ -87,15 +101,31 @@ def soup(built_book):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_typeset_and_fits_a_phone(name, page, base, soup):
+def test_page_is_whole(name, page, base, soup):
+    """A page is opened once for all that follows: to typeset a chapter takes seconds."""
     page.goto(f"{base}/{name}.html")
-    formulas = len(soup(name).select(".math"))
+    everything_is_there(page, soup(name))
+    if base.startswith("http"):
+        return
+    nothing_is_cut_off(page, 1440, 1024, 1280)
+    nothing_is_cut_off_on_paper(page)
+    nothing_is_cut_off(page, 390)
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    nothing_is_cut_off(page, 390)
+    axe_finds_nothing(page)
+
+
+def everything_is_there(page, stored):
+    """Each formula is typeset and spoken, each widget mounted, each solution opens."""
+    formulas = len(stored.select(".math"))
     if formulas:
         page.wait_for_function("window.MathJax?.startup?.promise")
         page.evaluate("MathJax.startup.promise")
     assert page.locator(".math > mjx-container").count() == formulas
     assert page.locator("mjx-merror").count() == 0
-    views = soup(name).select('script[type="application/vnd.jupyter.widget-view+json"]')
+    silent = "mjx-container:not(:has(> mjx-assistive-mml > math)), mjx-math:not([aria-hidden])"
+    assert page.locator(silent).count() == 0
+    views = stored.select('script[type="application/vnd.jupyter.widget-view+json"]')
     for i in range(len(views)):  # a mounted widget stands after the mark of its place
         page.wait_for_function(
             "i => document.querySelectorAll('script[type$=\"widget-view+json\"]')[i]"
@@ -104,69 +134,48 @@ def test_page_is_typeset_and_fits_a_phone(name, page, base, soup):
         )
     page.evaluate("document.fonts.ready")
     assert page.evaluate(UNFOLD) == 0, "solutions open at a click"
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.wait_for_timeout(50)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def opened(page, url):
-    """Open a page, wait until its formulas are there, and unfold what is folded."""
-    page.goto(url)
-    page.evaluate("window.MathJax?.startup?.promise")
-    page.evaluate("document.fonts.ready")
-    page.evaluate(UNFOLD)
     page.wait_for_timeout(400)  # the time in which a box unfolds
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", docnames(ROOT))
-def test_nothing_is_cut_off(name, theme, browser, built_book):
-    page = browser.new_page(color_scheme=theme)
-    opened(page, f"{built_book.as_uri()}/{name}.html")
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
-    for width in (1440, 1280, 1024, 390, 1280):
+def nothing_is_cut_off(page, *widths):
+    for width in widths:
         page.set_viewport_size({"width": width, "height": 900})
-        for _ in range(20):  # the column glides to its new width, and formulas follow it
+        for _ in range(40):  # the column glides to its new width, and formulas follow it
             page.wait_for_timeout(250)
             found = page.evaluate(OVERFLOWING)
             if not found["wrong"] and (width < 1024 or not found["more"]):
                 break
         assert found["wrong"] == [], width
         assert width < 1024 or found["more"] == [], width
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def nothing_is_cut_off_on_paper(page):
+    theme = "document.documentElement.dataset.theme"
+    before = page.evaluate(theme)
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert page.evaluate(theme) == "light"
     assert page.evaluate(OVERFLOWING)["wrong"] == []
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.evaluate("document.documentElement.dataset.theme") == theme
-    page.close()
+    assert page.evaluate(theme) == before
+    page.emulate_media(media="screen")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing(name, browser, built_book):
-    axe = Path(axe_playwright_python.__file__).parent / "axe.min.js"
-    rules = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa'], resultTypes: ['violations']}"
-    for theme, width in [("light", 1280), ("dark", 390)]:
-        page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": 900})
-        opened(page, f"{built_book.as_uri()}/{name}.html")
-        page.evaluate(axe.read_text("utf-8"))
-        # a figure and a formula are one thing each to a reader: their parts are hidden
-        parts = "{exclude: [['.vk-figure > *'], ['mjx-math > *']]}"
+def axe_finds_nothing(page):
+    """The page is thinned out first: axe takes minutes for 30 000 elements."""
+    page.evaluate(THIN)
+    page.evaluate(AXE)
+    levels = "runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']"
+    rules = f"{{{levels}, resultTypes: ['violations'], preload: false}}"
+    parts = "{exclude: [['.vk-figure > *']]}"  # a figure is one thing to a reader
+    for theme, width in [("dark", 390), ("light", 1280)]:
+        page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(400)
         violations = page.evaluate(f"axe.run({parts}, {rules})")["violations"]
         found = [(v["id"], node["html"][:200]) for v in violations for node in v["nodes"]]
         assert found == [], theme
-        page.close()
-
-
-@pytest.mark.parametrize("name", docnames(ROOT))
-def test_formulas_are_spoken(name, page, base, soup):
-    if not soup(name).select(".math"):
-        return
-    page.goto(f"{base}/{name}.html")
-    page.evaluate("MathJax.startup.promise")
-    silent = "mjx-container:not(:has(> mjx-assistive-mml > math)), mjx-math:not([aria-hidden])"
-    assert page.locator(silent).count() == 0
 
 
 @pytest.mark.parametrize("name", docnames(ROOT))

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vaekit import data, models, storage, training
 from vaekit.likelihoods import BernoulliLikelihood, binarize
 from vaekit.models import VAE, Autoencoder, digits_vae, from_config, mlp, swiss_roll_vae
-from vaekit.training import History, Objective, fit
+from vaekit.training import History, Objective, fit, fit_stored
 
 X = binarize(data.digits().train)[:500]
 SMALL = {"data_dim": 64, "hidden": [16], "latent": 3}
@@ -32,6 +32,43 @@ def train(model, x=X, **options) -> History:
 
 def weights(model) -> torch.Tensor:
     return torch.cat([p.detach().cpu().flatten() for p in model.parameters()])
+
+
+def test_what_was_stored_is_taken_by_the_same_call_only(tmp_path, monkeypatch):
+    options = {"epochs": 2, "batch_size": 100, "validation": X[:50], "objective": Objective(0.5)}
+    path = tmp_path / "weights.safetensors"
+    trained = small()
+    history = fit_stored(path, trained, X, progress=False, **options)
+    stored = path.read_bytes()
+
+    monkeypatch.setattr(training, "fit", lambda *_, **__: pytest.fail("trained again"))
+    again = small()
+    assert fit_stored(path, again, X, **options)["elbo"] == history["elbo"]
+    assert torch.equal(weights(again), weights(trained))
+    monkeypatch.undo()
+
+    plain = small()
+    fit(plain, X, progress=False, **options)
+    assert torch.equal(weights(plain), weights(trained))
+
+    for model, x, change in [
+        (small(), X, {"lr": 2e-3}),
+        (small(), X, {"objective": Objective(0.6)}),
+        (small(), X, {"validation": X[50:100]}),
+        (small(), X.flip(0), {}),
+        (small(seed=1), X, {}),
+        (small(latent=2), X, {}),
+    ]:
+        new = History([{"elbo": 0.0}])
+        monkeypatch.setattr(training, "fit", lambda *_, new=new, **__: new)
+        assert fit_stored(path, model, x, **options | change) is new, change
+        assert path.read_bytes() == stored
+    path.write_bytes(stored[:-1])
+    with pytest.raises(ValueError, match="truncated"):
+        fit_stored(path, small(), X, **options)
+    nowhere = tmp_path / "none" / "weights.safetensors"
+    fit_stored(nowhere, small(), X, **options)
+    assert not nowhere.parent.exists()
 
 
 @pytest.mark.parametrize(

@@ -250,7 +250,7 @@ def _distances(a: list, b: list) -> list[float]:
 
 def _agreement(route: Facts) -> str:
     if route["resolution"] is None:
-        return "what the others are compared with"
+        return "the reference"
     if route["kind"] == "monte carlo":
         return f"agrees, within {route['resolution']:.1g}"
     return f"agrees, to {math.floor(-math.log10(route['resolution']))} digits"

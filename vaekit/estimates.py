@@ -309,6 +309,49 @@ def expectation(
     return Estimate._from_sums(pivot + shift, squares - n * shift * shift, fourths, n)
 
 
+def importance(
+    f: Callable[[Tensor], Tensor], p: Distribution, q: Distribution, n: int, *, seed: int = 0
+) -> Estimate:
+    """Estimate E_p[f(X)] from samples of another distribution q, each weighted by p(x)/q(x).
+
+    Parameters
+    ----------
+    f : callable
+        Maps samples of shape (m, batch..., event...) to values of shape (m, batch...).
+    p : torch.distributions.Distribution
+        What the expectation is taken under. Where it has bounded support, it needs
+        ``validate_args=False`` to say that its density elsewhere is zero.
+    q : torch.distributions.Distribution
+        The proposal, from which the samples come, of the same event shape. It needs q > 0 wherever
+        f p is not zero: samples cannot show a part that they never reach.
+    n : int
+        Number of samples, at least 2.
+    seed : int
+        The same seed gives the same estimate. The global random state is left as it was.
+
+    Returns
+    -------
+    Estimate
+        Of the shape that f returns for one sample, broadcast with the batch of p. Few
+        `contributions` among many samples are the sign of weights with a heavy tail; the variance
+        is infinite where ∫ f² p²/q is.
+
+    Raises
+    ------
+    ValueError
+        If n < 2, or if f or a weight is NaN or infinite.
+
+    Notes
+    -----
+    Derived in `importance-sampling`.
+    """
+
+    def weighted(x: Tensor) -> Tensor:
+        return (p.log_prob(x) - q.log_prob(x)).exp() * f(x)
+
+    return expectation(weighted, q, n, seed=seed)
+
+
 def integrate(f: Callable[[Tensor], Tensor], lower: float, upper: float) -> Approximation:
     """Integrate f over [lower, upper] by adaptive Gauss-Kronrod quadrature.
 

@@ -30,7 +30,7 @@ from vaekit.likelihoods import binarize
 from vaekit.models import Autoencoder, reuse_memory
 from vaekit.storage import read, write, write_bytes
 
-__all__ = ["History", "Objective", "choose_device", "fit"]
+__all__ = ["History", "Objective", "choose_device", "fit", "fit_stored"]
 
 Step = Callable[[Tensor, Tensor], None]
 
@@ -186,7 +186,7 @@ def fit(
     if path and path.exists() and not resume:
         raise FileExistsError(f"{path} exists: pass resume to go on, or name another folder")
     settings = {
-        "data": [*data.shape, f"{data.sum(dtype=torch.float64).item():.6g}" if path else None],
+        "data": _said_of(data) if path else None,
         "batch_size": batch_size,
         "lr": lr,
         "seed": seed,
@@ -234,6 +234,58 @@ def fit(
             bar.close()
             run.finish()
     return run.history
+
+
+def fit_stored(path: str | Path, model: Autoencoder, data: Tensor, **options) -> History:
+    """Do what `fit` does, or take the weights that this very call stored before.
+
+    For models that a page needs and that need not be trained anew each time that it is built. With
+    another model, seed, data or option the training runs again. It is stored if the folder of
+    `path` is there and the file is not: delete the file to store what another call gives.
+
+    Parameters
+    ----------
+    path : path
+        A safetensors file.
+    model, data, options
+        As for `fit`, but for `checkpoint` and `resume`; the model must come from a configuration.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or for the reasons of `fit`.
+    OSError
+        If the file cannot be written.
+    """
+    path, shown = Path(path), {"progress", "device"}  # which change no number
+    call = {name: value for name, value in options.items() if name not in shown}
+    if call.get("objective"):
+        call["objective"] = dataclasses.asdict(call["objective"])
+    call |= {"config": model.config, "data": _said_of(data)}
+    call["start"] = _said_of(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    if call.get("validation") is not None:
+        call["validation"] = _said_of(call["validation"])
+    call = json.loads(json.dumps(call))  # as the file gives it back
+    if path.exists():
+        tensors, facts = read(path)
+        if facts.get("call") == call:
+            model.load_state_dict(tensors)
+            return History(facts["history"])
+    history = fit(model, data, **options)
+    if path.parent.is_dir() and not path.exists():
+        write(path, model.state_dict(), {"call": call, "history": history.rows})
+    return history
+
+
+def _said_of(x: Tensor) -> list:
+    """Return what tells one tensor from another, but not one machine's rounding from another's."""
+    values = x.detach().double().flatten()
+    places = torch.linspace(0, 1, len(values), dtype=values.dtype, device=values.device)
+    return [*x.shape, f"{values.sum().item():.6g}", f"{(values * places).sum().item():.6g}"]
 
 
 @contextmanager

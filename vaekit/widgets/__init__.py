@@ -8,5 +8,6 @@ from vaekit.widgets.formula import TypeFormula
 from vaekit.widgets.gaussian_area import GaussianArea
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
+from vaekit.widgets.running_mean import RunningMean
 
-__all__ = ["GaussianArea", "KLWidget", "LatentPlane", "TypeFormula"]
+__all__ = ["GaussianArea", "KLWidget", "LatentPlane", "RunningMean", "TypeFormula"]

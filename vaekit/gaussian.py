@@ -137,7 +137,8 @@ def interval_probability(lower: Tensor, upper: Tensor, mu: Tensor, sigma: Tensor
     if not (lower <= upper).all():
         raise ValueError("an interval needs lower ≤ upper: found the reverse, or NaN")
     a, b = (lower - mu) / sigma, (upper - mu) / sigma
-    a, b = torch.where(a > -b, -b, a), torch.where(a > -b, -a, b)
+    right = a > -b
+    a, b = torch.where(right, -b, a), torch.where(right, -a, b)
     return cumulative(b) - cumulative(a)
 
 

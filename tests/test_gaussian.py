@@ -151,3 +151,14 @@ def test_product_refuses_a_bad_sigma():
     for pair in ((good, bad), (bad, good)):
         with pytest.raises(ValueError, match="σ must be positive"):
             product(*pair)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_interval_probability_keeps_dtype_and_broadcasts(dtype, device):
+    lower = torch.zeros(3, 1, dtype=dtype, device=device)
+    upper = torch.ones((), dtype=dtype, device=device)
+    sigma = torch.ones(4, dtype=dtype, device=device)
+    result = interval_probability(lower, upper, torch.zeros_like(upper), sigma)
+    assert (result.dtype, result.device.type, result.shape) == (dtype, device, (3, 4))
+    assert result.cpu().numpy() == pytest.approx(stats.norm.cdf(1) - 0.5, rel=1e-6)

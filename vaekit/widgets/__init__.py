@@ -8,6 +8,7 @@ from vaekit.widgets.bayes import BayesWidget
 from vaekit.widgets.elbo import ElboWidget
 from vaekit.widgets.em import EMWidget
 from vaekit.widgets.formula import TypeFormula
+from vaekit.widgets.gaussian_area import GaussianArea
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
 from vaekit.widgets.running_mean import RunningMean
@@ -16,6 +17,7 @@ __all__ = [
     "BayesWidget",
     "EMWidget",
     "ElboWidget",
+    "GaussianArea",
     "KLWidget",
     "LatentPlane",
     "RunningMean",

@@ -34,6 +34,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "divergence": (),
     "bounds": (),
     "gaussian": (),
+    "bayes": (),
+    "mixture": (),
     "estimates": (),
     "claims": (),
     "likelihoods": (),

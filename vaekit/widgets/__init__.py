@@ -5,7 +5,8 @@ written in the `.js`, and `tests/test_widgets.py` holds its formulas to the Pyth
 """
 
 from vaekit.widgets.formula import TypeFormula
+from vaekit.widgets.gradient import GradientWidget
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
 
-__all__ = ["KLWidget", "LatentPlane", "TypeFormula"]
+__all__ = ["GradientWidget", "KLWidget", "LatentPlane", "TypeFormula"]

@@ -46,7 +46,7 @@ def pathwise(
     ------
     ValueError
         If the family has no `rsample`, n < 1, a parameter is outside of what the family admits,
-        `loss` gives not one value for each sample, or a gradient is not finite.
+        `loss` gives not one finite value for each sample, or a gradient is not finite.
 
     Notes
     -----
@@ -61,7 +61,7 @@ def pathwise(
             )
         z = q.rsample()
         value = loss(z)
-        _require_one_for_each(value, q)
+        _require_value_for_each(value, q)
         if not value.requires_grad:  # constant between its jumps
             return tuple(torch.zeros_like(p) for p in repeated)
         return _finite(torch.autograd.grad(value.sum(), repeated, materialize_grads=True))
@@ -104,8 +104,8 @@ def score_function(
     Raises
     ------
     ValueError
-        If n < 1, a parameter is outside of what the family admits, `loss` gives not one value for
-        each sample, or a gradient is not finite.
+        If n < 1, a parameter is outside of what the family admits, `loss` gives not one finite
+        value for each sample, or a gradient is not finite.
 
     Notes
     -----
@@ -118,7 +118,7 @@ def score_function(
         z = q.sample()
         with torch.no_grad():
             value = loss(z)
-        _require_one_for_each(value, q)
+        _require_value_for_each(value, q)
         weighted = (value - baseline) * q.log_prob(z)
         return _finite(torch.autograd.grad(weighted.sum(), repeated, materialize_grads=True))
 
@@ -171,12 +171,14 @@ def _repeat(parameters: tuple[Tensor, ...], n: int) -> list[Tensor]:
     ]
 
 
-def _require_one_for_each(value: Tensor, q: Distribution) -> None:
+def _require_value_for_each(value: Tensor, q: Distribution) -> None:
     if value.shape != q.batch_shape:
         raise ValueError(
             f"loss must give one value for each sample: shape {tuple(q.batch_shape)}, "
             f"got {tuple(value.shape)}"
         )
+    if not value.isfinite().all():
+        raise ValueError("loss gave NaN or an infinite value at a sample")
 
 
 def _finite(gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

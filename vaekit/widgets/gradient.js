@@ -218,15 +218,15 @@ function render({ model, el }) {
         write("label", title[name], LEFT, top - 8),
         write("tick", beyond ? `${beyond} of ${REPEATS} beyond the picture` : "",
           width - RIGHT, top - 8, "end"));
+      const truth = line("axis", x(known.truth), top - 4, x(known.truth), bottom);
+      truth.setAttribute("stroke-dasharray", "5 4");
+      truth.setAttribute("stroke-width", 2);
+      plot.append(truth);
       const sd = Math.sqrt(known[name][1] / n);
       const average = values.reduce((sum, value) => sum + value, 0) / REPEATS;
-      spreads.push(`${title[name]}: mean ${fixed(average, 3)}, standard deviation
-        <b data-sd="${name}">${fixed(sd, 3)}</b>`);
+      spreads.push(`<b>${title[name]}</b>: mean of these ${fixed(average, 3)}; exact standard
+        deviation <b data-sd="${name}">${fixed(sd, 3)}</b>`);
     }
-    const truth = line("axis", x(known.truth), 20, x(known.truth), BOTTOM);
-    truth.setAttribute("stroke-dasharray", "5 4");
-    truth.setAttribute("stroke-width", 2);
-    plot.append(truth);
     const spacing = span > 10 ? 5 : span > 5 ? 2 : 1;
     for (let v = Math.ceil(low / spacing) * spacing; v <= high; v += spacing) {
       plot.append(
@@ -245,7 +245,7 @@ function render({ model, el }) {
     handle.setAttribute("aria-valuenow", n);
     find(`input[value=${loss}]`).checked = true;
     find(".vk-spreads").innerHTML =
-      `truth ${fixed(known.truth, 3)} · ${spreads.join(" · ")}`;
+      `truth ${fixed(known.truth, 3)}<br>${spreads.join("<br>")}`;
     const ratio = known.score[1] / known.pathwise[1];
     const times = (value) => (value < 10 ? fixed(value, 1) : fixed(value, 0));
     find(".vk-sentence").textContent = loss === "step"

@@ -9,6 +9,7 @@ from vaekit.widgets.elbo import ElboWidget
 from vaekit.widgets.em import EMWidget
 from vaekit.widgets.formula import TypeFormula
 from vaekit.widgets.gaussian_area import GaussianArea
+from vaekit.widgets.gradient import GradientWidget
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
 from vaekit.widgets.running_mean import RunningMean
@@ -18,6 +19,7 @@ __all__ = [
     "EMWidget",
     "ElboWidget",
     "GaussianArea",
+    "GradientWidget",
     "KLWidget",
     "LatentPlane",
     "RunningMean",

@@ -315,7 +315,7 @@ _LIKELIHOODS = {  # which features, in which proportion, are which likelihood
     "Gaussian with the best variance for each point": {"ln mse of each": 1.0},
 }
 NONE = "none of these"
-_PROBES = 36
+_PROBES = 28
 _ZERO = 1e-6  # a feature that moves the loss by less than this share of it is not there
 
 
@@ -350,8 +350,8 @@ class Audit:
     remarks : tuple of str
         What is worth knowing and not wrong.
     residual : float
-        The largest part of the loss that this description leaves out, relative to how much the
-        loss varies; rounding if the description is exact.
+        The largest part of the loss that this description leaves out, over the standard deviation
+        of the loss on the inputs tried; rounding if the description is exact.
     """
 
     likelihood: str
@@ -383,8 +383,10 @@ class Audit:
             )
         lines += [f"note: {remark}" for remark in self.remarks]
         lines += [f"wrong: {fault}" for fault in self.faults]
-        size = "to rounding" if self.exact else f"but for {self.residual:.1g} of its variation"
-        lines.append(f"This describes the loss {size}.")
+        if self.exact:
+            lines.append("Nothing is left over: the description is exact to rounding.")
+        else:
+            lines.append(f"Left over: {self.residual:.1g} times the loss's standard deviation.")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -560,11 +562,13 @@ class _Probe:
         fits = [fit for fit in (grey, black_and_white) if fit is not None]
         return min(fits, key=lambda fit: (not fit.exact, fit.residual), default=None)
 
-    def fit_on(self, binary: bool) -> _Fit | None:
+    def fit_on(self, binary: bool, like: _Fit | None = None) -> _Fit | None:
+        """Solve for the weights of all features, or of those alone that another fit found."""
         r0, x0 = self.images(binary)
         mu0, spread0 = self.codes()
-        images = [self.images(binary, spread=i % 2 == 0) for i in range(_PROBES)]
-        codes = [self.codes(spread=i % 2 == 0) for i in range(_PROBES)]
+        probes = _PROBES if like is None else 4 + 2 * max(len(like.reconstruction), len(like.kl))
+        images = [self.images(binary, spread=i % 2 == 0) for i in range(probes)]
+        codes = [self.codes(spread=i % 2 == 0) for i in range(probes)]
         try:
             of_images = [self.value(*pair, mu0, spread0) for pair in images]
             of_codes = [self.value(r0, x0, *pair) for pair in codes]
@@ -580,8 +584,10 @@ class _Probe:
             return None
         if not of_both.isfinite().all():
             return None
-        image_features = [_image_features(*pair, binary) for pair in images]
-        code_features = [_code_features(*pair) for pair in codes]
+        first_names = None if like is None else set(like.reconstruction)
+        second_names = None if like is None else set(like.kl)
+        image_features = [_image_features(*pair, binary, first_names) for pair in images]
+        code_features = [_code_features(*pair, second_names) for pair in codes]
         size = of_both.std().item()
         if size == 0:  # a constant: nothing to solve for
             return _Fit({}, {}, of_both[0].item(), 0.0, True, binary)
@@ -612,7 +618,7 @@ class _Probe:
             "K": (self.batch, self.shape, 2 * self.latent),
         }.items():
             try:
-                other = _Probe(self.loss, *sizes).fit_on(fit.binary)
+                other = _Probe(self.loss, *sizes).fit_on(fit.binary, fit)
             except Exception:  # sizes written into the loss: whatever it raises says no more
                 other = None
             if other is None or not other.exact:
@@ -648,23 +654,30 @@ class _Probe:
         return wrong
 
 
-def _image_features(r: Tensor, x: Tensor, binary: bool) -> dict[str, float]:
-    square = (r - x).square()
-    mse = square.flatten(1).mean(1)
-    half = square.numel() / 2
-    features = {
-        "squared": square.sum(),
-        "absolute": (r - x).abs().sum(),
-        "cross-entropy, probabilities": F.binary_cross_entropy(r, x, reduction="sum"),
-        "cross-entropy, logits": (F.softplus(r) - x * r).sum(),
-        "constant, probabilities": _log_constant(torch.logit(r)).sum(),
-        "constant, logits": _log_constant(r).sum(),
-        "ln mse": half * square.mean().log(),
-        "ln mse of each": half / len(mse) * mse.log().sum(),
+def _image_features(
+    r: Tensor, x: Tensor, binary: bool, wanted: set[str] | None = None
+) -> dict[str, float]:
+    """Sums over all pixels of what a reconstruction term may consist of; those wanted, or all."""
+
+    def mse() -> Tensor:
+        return (r - x).square().flatten(1).mean(1)
+
+    half = r.numel() / 2
+    features: dict[str, Callable[[], Tensor]] = {
+        "squared": lambda: (r - x).square().sum(),
+        "absolute": lambda: (r - x).abs().sum(),
+        "cross-entropy, probabilities": lambda: F.binary_cross_entropy(r, x, reduction="sum"),
+        "cross-entropy, logits": lambda: (F.softplus(r) - x * r).sum(),
+        "constant, probabilities": lambda: _log_constant(torch.logit(r)).sum(),
+        "constant, logits": lambda: _log_constant(r).sum(),
+        "ln mse": lambda: half * mse().mean().log(),
+        "ln mse of each": lambda: half * mse().log().mean(),
     }
     if not binary:
-        features["entropy of x"] = F.binary_cross_entropy(x, x, reduction="sum")
-    return {name: value.item() for name, value in features.items()}
+        features["entropy of x"] = lambda: F.binary_cross_entropy(x, x, reduction="sum")
+    return {
+        name: value().item() for name, value in features.items() if wanted is None or name in wanted
+    }
 
 
 def _log_constant(h: Tensor) -> Tensor:
@@ -673,7 +686,7 @@ def _log_constant(h: Tensor) -> Tensor:
     return ContinuousBernoulliLikelihood().log_prob(h, x) - BernoulliLikelihood().log_prob(h, x)
 
 
-def _code_features(mu: Tensor, t: Tensor) -> dict[str, float]:
+def _code_features(mu: Tensor, t: Tensor, wanted: set[str] | None = None) -> dict[str, float]:
     """Sums of μ² and of what the last argument t, positive here, may have been turned into."""
     square = mu.square()
     features = {
@@ -688,7 +701,11 @@ def _code_features(mu: Tensor, t: Tensor) -> dict[str, float]:
         "μ² exp of minus": square * (-t).exp(),
         "μ": mu,
     }
-    return {name: value.sum().item() for name, value in features.items()}
+    return {
+        name: value.sum().item()
+        for name, value in features.items()
+        if wanted is None or name in wanted
+    }
 
 
 def _solve(
@@ -696,6 +713,8 @@ def _solve(
 ) -> tuple[dict[str, float], float]:
     """Solve for the weights; drop the features that are not there, and solve again."""
     names = list(features[0])
+    if not names:
+        return {}, (values - values.mean()).abs().max().item()
     matrix = torch.tensor([[row[name] for name in names] for row in features], dtype=torch.float64)
     matrix = matrix - matrix.mean(0)
     target = values - values.mean()

@@ -464,6 +464,10 @@ def audit(
     if min(*shape, latent, batch, 1) < 1:
         raise ValueError("data_shape, latent and batch must be 1 or more")
     probe = _Probe(loss, batch, shape, latent)
+    try:
+        probe.value(*probe.start)
+    except (ValueError, RuntimeError):  # perhaps it refuses grey pixels
+        probe.start = (*probe.images(True), *probe.codes())
     again = probe.value(*probe.start), probe.value(*probe.start)
     if again[0] != again[1] and not math.isnan(again[0]):
         return _unknown(["two calls with the same arguments give two values"], 1.0)
@@ -770,15 +774,21 @@ def _describe(probe: _Probe, fit: _Fit, wider: dict, spread: str) -> Audit:
     reads, prior_variance = _read_kl(fit, spread, faults)
     B, D, K = probe.batch, math.prod(probe.shape), probe.latent
     first, over_first = _reduction("the dimensions", ("B", "D"), 0, wider, (B, D, K), faults)
-    second, over_second = _reduction("the latent dimensions", ("B", "K"), 1, wider, (B, D, K), faults)
+    second, over_second = _reduction(
+        "the latent dimensions", ("B", "K"), 1, wider, (B, D, K), faults
+    )
     kl_weight, weight = b / over_second, a / over_first
     if probe.per_point:
         remarks.append("it returns one value for each data point; their mean was audited")
-        first, second = (said.replace("mean over the batch", "each point") for said in (first, second))
+        first, second = (
+            said.replace("mean over the batch", "each point") for said in (first, second)
+        )
     if fit.binary and likelihood not in ("none", NONE):
         remarks.append("it makes sense for black-and-white x only")
     if a < 0:
-        faults.append("the reconstruction term has the wrong sign: bad reconstructions are rewarded")
+        faults.append(
+            "the reconstruction term has the wrong sign: bad reconstructions are rewarded"
+        )
     if b < 0:
         faults.append("the KL term has the wrong sign: it is subtracted, and has no lower bound")
     if not fit.kl:

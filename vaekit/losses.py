@@ -172,7 +172,7 @@ def continuous_bernoulli_loss(
 
 
 def best_variance(mean: Tensor, x: Tensor) -> Tensor:
-    """The s² of N(mean, s² I) under which x is most likely: the mean squared error.
+    """Return the s² under which x is most likely in N(mean, s² I): the mean squared error.
 
     Parameters
     ----------
@@ -200,7 +200,7 @@ def best_variance(mean: Tensor, x: Tensor) -> Tensor:
 
 
 def kl_one_sample(mu: Tensor, log_variance: Tensor, epsilon: Tensor) -> Tensor:
-    """ln q(z) − ln p(z) at z = μ + σ ε: an unbiased estimate of the KL term from one sample.
+    """Return ln q(z) − ln p(z) at z = μ + σ ε: the KL term estimated from one sample.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def kl_one_sample(mu: Tensor, log_variance: Tensor, epsilon: Tensor) -> Tensor:
 
 
 def kl_one_sample_variance(mu: Tensor, log_variance: Tensor) -> Tensor:
-    """The variance of `kl_one_sample`: ½ (σ² − 1)² + μ² σ², for each latent dimension.
+    """Return the variance of `kl_one_sample`: ½ (σ² − 1)² + μ² σ², for each latent dimension.
 
     Parameters
     ----------
@@ -661,7 +661,7 @@ class _Probe:
 def _image_features(
     r: Tensor, x: Tensor, binary: bool, wanted: set[str] | None = None
 ) -> dict[str, float]:
-    """Sums over all pixels of what a reconstruction term may consist of; those wanted, or all."""
+    """Sum over all pixels what a reconstruction term may consist of: what is wanted, or all."""
 
     def mse() -> Tensor:
         return (r - x).square().flatten(1).mean(1)
@@ -685,13 +685,13 @@ def _image_features(
 
 
 def _log_constant(h: Tensor) -> Tensor:
-    """ln C(h) of the continuous Bernoulli: what its log density has more than the Bernoulli's."""
+    """Return ln C(h): what the continuous Bernoulli's log density has more than the Bernoulli's."""
     h, x = h[..., None], torch.zeros_like(h)[..., None]
     return ContinuousBernoulliLikelihood().log_prob(h, x) - BernoulliLikelihood().log_prob(h, x)
 
 
 def _code_features(mu: Tensor, t: Tensor, wanted: set[str] | None = None) -> dict[str, float]:
-    """Sums of μ² and of what the last argument t, positive here, may have been turned into."""
+    """Sum μ² and what the last argument t, positive here, may have been turned into."""
     square = mu.square()
     features = {
         "μ²": square,
@@ -747,7 +747,7 @@ def _solve(
 
 
 def _kl_weight(kl: Mapping[str, float]) -> float:
-    """The weight of the KL term: −2 times that of ln σ², or 2 times that of μ² without it."""
+    """Return the KL term's weight: −2 times that of ln σ², or 2 times that of μ² without it."""
     reads = _reading(kl)
     if reads is None:
         return 2 * kl.get("μ²", 0.0)
@@ -756,7 +756,7 @@ def _kl_weight(kl: Mapping[str, float]) -> float:
 
 
 def _reading(kl: Mapping[str, float]) -> str | None:
-    """What the last argument is taken for, None if its features are those of no reading."""
+    """Say what the last argument is taken for, None if its features are those of no reading."""
     there = set(kl) - {"μ²", "μ"}
     for reads, (square, log, _) in _SPREAD.items():
         if there == {square, log}:
@@ -774,15 +774,13 @@ def _describe(probe: _Probe, fit: _Fit, wider: dict, spread: str) -> Audit:
     reads, prior_variance = _read_kl(fit, spread, faults)
     B, D, K = probe.batch, math.prod(probe.shape), probe.latent
     first, over_first = _reduction("the dimensions", ("B", "D"), 0, wider, (B, D, K), faults)
-    second, over_second = _reduction(
-        "the latent dimensions", ("B", "K"), 1, wider, (B, D, K), faults
-    )
+    latents = "the latent dimensions"
+    second, over_second = _reduction(latents, ("B", "K"), 1, wider, (B, D, K), faults)
     kl_weight, weight = b / over_second, a / over_first
     if probe.per_point:
         remarks.append("it returns one value for each data point; their mean was audited")
-        first, second = (
-            said.replace("mean over the batch", "each point") for said in (first, second)
-        )
+        first = first.replace("mean over the batch", "each point")
+        second = second.replace("mean over the batch", "each point")
     if fit.binary and likelihood not in ("none", NONE):
         remarks.append("it makes sense for black-and-white x only")
     if a < 0:
@@ -795,15 +793,14 @@ def _describe(probe: _Probe, fit: _Fit, wider: dict, spread: str) -> Audit:
         faults.append("there is no KL term: this trains an autoencoder")
     if not fit.reconstruction:
         faults.append("there is no reconstruction term")
-    for wanted, found in (("D", first), ("K", second)):
-        pair = wider.get(wanted)
-        i = 0 if wanted == "D" else 1
-        if pair is not None and math.isclose(pair[i], 0.5, rel_tol=1e-4) and fit.kl and a:
-            over = "the dimensions of x" if wanted == "D" else "the latent dimensions"
-            other = wider[wanted][1 - i]
-            right = likelihood.startswith(("Bern", "cont")) and math.isclose(a, b, rel_tol=1e-6)
-            if not math.isclose(other, 0.5, rel_tol=1e-4) and not right:
-                remarks.append(f"a mean over {over} where −ELBO has a sum")
+    whole = likelihood.startswith(("Bern", "cont")) and math.isclose(a, b, rel_tol=1e-6)
+    for i, (size, over) in enumerate((("D", "the dimensions of x"), ("K", latents))):
+        ratios = wider[size]
+        if ratios is None or not a or not fit.kl or whole:
+            continue
+        here, elsewhere = (math.isclose(ratios[j], 0.5, rel_tol=1e-4) for j in (i, 1 - i))
+        if here and not elsewhere:
+            remarks.append(f"a mean over {over} where −ELBO has a sum")
     if reads is not None and math.isclose(kl_weight, 2, rel_tol=1e-6) and likelihood != "none":
         remarks.append("the KL term counts twice: β = 2 is meant, or its ½ is missing")
     faults += probe.unreached() if fit.kl or fit.reconstruction else []
@@ -915,7 +912,8 @@ def _units(
     if likelihood == NONE:
         return None, None, None
     # the KL term's own constant, −½ for each latent dimension, may have been left out
-    of_kl = 0.5 * b * B * K * (math.log(prior or 1.0) - 1)
+    of_prior = math.log(prior) if prior is not None and prior > 0 else 0.0
+    of_kl = 0.5 * b * B * K * (of_prior - 1)
     constants = [fit.constant - of_kl, fit.constant]
     scale = abs(fit.constant) + abs(of_kl) + abs(a) * B * D
     if likelihood == "Gaussian":
@@ -929,7 +927,7 @@ def _units(
     if likelihood == "Laplace":
         return None, b / a, False
     normalised = any(abs(constant) < 1e-6 * scale for constant in constants)
-    if "less the entropy" in likelihood or fit.binary is False and likelihood.startswith("Bern"):
+    if likelihood.startswith("Bern") and not fit.binary:  # no likelihood on grey pixels
         normalised = None
     return None, b / a, normalised
 

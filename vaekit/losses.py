@@ -876,7 +876,7 @@ def _read_kl(fit: _Fit, spread: str, faults: list[str]) -> tuple[str | None, flo
     if not math.isclose(prior, 1, rel_tol=1e-5):
         faults.append(
             f"ln σ² has {_number(prior)} times the weight it should have beside σ² and μ²:"
-            f" the best σ² without data is {_number(prior)}"
+            f" a slip, or a prior N(0, {_number(prior)} I)"
         )
     return reads, prior
 

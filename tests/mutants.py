@@ -36,6 +36,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "gaussian": (),
     "bayes": (),
     "mixture": (),
+    "gradients": (),
+    "losses": (),
     "estimates": (),
     "claims": (),
     "likelihoods": (),

@@ -254,9 +254,10 @@ def fit_reverse(log_density: Callable[[Tensor], Tensor], start: Normal) -> Norma
     mu, log_sigma = start.mean.detach().clone(), start.stddev.detach().log()
     rest = 1e-10 if mu.dtype == torch.float64 else 1e-5
     for _ in range(2000):
-        mu.requires_grad_(), log_sigma.requires_grad_()
-        sigma = log_sigma.exp()
-        total = kl_reverse(Normal(mu, sigma), log_density).sum()
+        with torch.enable_grad():
+            mu.requires_grad_(), log_sigma.requires_grad_()
+            sigma = log_sigma.exp()
+            total = kl_reverse(Normal(mu, sigma), log_density).sum()
         slope_mu, slope_sigma = torch.autograd.grad(total, (mu, log_sigma))
         with torch.no_grad():
             step = torch.stack([sigma * slope_mu, slope_sigma / 2])

@@ -7,5 +7,6 @@ written in the `.js`, and `tests/test_widgets.py` holds its formulas to the Pyth
 from vaekit.widgets.formula import TypeFormula
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
+from vaekit.widgets.two_fits import TwoFits
 
-__all__ = ["KLWidget", "LatentPlane", "TypeFormula"]
+__all__ = ["KLWidget", "LatentPlane", "TwoFits", "TypeFormula"]

@@ -48,8 +48,8 @@ export function reverseKl(mu, sigma, p) {
 
 /** KL(p‖q), by the trapezoid rule. */
 export function forwardKl(mu, sigma, p) {
-  const from = -p.d - 10;
-  const to = p.d + Math.max(10, 10 * p.tau);
+  const reach = p.d + 10 * Math.max(1, p.tau);
+  const [from, to] = [-reach, reach];
   const n = 4000;
   const h = (to - from) / n;
   let sum = 0;

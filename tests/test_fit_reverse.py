@@ -69,4 +69,4 @@ def test_bad_gaussians_are_refused(f, mu, sigma):
 
 def test_a_walk_without_end_says_so():
     with pytest.raises(ValueError, match="after 2000 steps"):
-        fit_reverse(lambda x: x, Normal(torch.zeros(1), torch.ones(1)))
+        fit_reverse(lambda x: x**2, Normal(torch.zeros(1), torch.ones(1)))

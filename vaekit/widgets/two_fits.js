@@ -96,7 +96,7 @@ export function startOf(where, p) {
 }
 
 const SLIDERS = {
-  d: "half the distance of the hills, d",
+  d: "hills at ±d, d",
   w: "share of the right hill, w",
   tau: "width of the right hill, τ",
 };
@@ -107,7 +107,7 @@ const X_MAX = 10;
 const LEFT = 46;
 const RIGHT = 10;
 const UNDER = 34;
-const DENSITY = { top: 14, bottom: 150 };
+const DENSITY = { top: 26, bottom: 160 };
 const AREA = { top: 26, zero: 96, bottom: 120 };
 
 /** The smallest of 0.1, 0.2, 0.5, 1, … that holds the value: an axis changes in steps. */

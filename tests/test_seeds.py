@@ -51,11 +51,11 @@ def test_a_claim_that_holds_by_luck_is_named_counted_and_stored(tmp_path, capsys
     (tmp_path / "chapters").mkdir()
     (tmp_path / "chapters" / "01_small.md").write_text(SMALL, encoding="utf-8")
     assert main(["--seeds", "12", "--jobs", "2"], tmp_path) == 1
-    facts = json.loads((tmp_path / "chapters" / "results" / "seeds.json").read_text())
-    assert set(facts) == {"commit", "date", "seeds", "claims"}
-    assert facts["seeds"] == 12
-    unlucky = facts["claims"].pop("lucky")
-    assert facts["claims"] == {label: {"runs": 12, "alarms": 0} for label in ("half", "last")}
+    claims = json.loads((tmp_path / "chapters" / "results" / "seeds.json").read_text())
+    assert all({"commit", "date"} < set(row) for row in claims.values())
+    unlucky = claims.pop("lucky")
+    counts = {label: (row["runs"], row["alarms"]) for label, row in claims.items()}
+    assert counts == {"half": (12, 0), "last": (12, 0)}
     assert unlucky["runs"] == 12 > unlucky["alarms"] > 0
     said = capsys.readouterr().out.splitlines()
     assert len(said) == unlucky["alarms"] + 1
@@ -65,13 +65,22 @@ def test_a_claim_that_holds_by_luck_is_named_counted_and_stored(tmp_path, capsys
     assert said[-1] == f"3 claims, 12 seeds each, {unlucky['alarms']} alarms"
 
 
-def test_chapters_that_are_named_alone_are_not_stored(tmp_path):
+def test_chapters_that_are_named_alone_are_stored_beside_the_others(tmp_path):
     (tmp_path / "chapters").mkdir()
-    (tmp_path / "chapters" / "01_small.md").write_text(
-        chapter('from vaekit.claims import claim\nclaim("a").agree(a=1.0, b=1.0)'), encoding="utf-8"
-    )
-    assert main(["01_small", "--seeds", "1", "--jobs", "1"], tmp_path) == 0
-    assert not (tmp_path / "chapters" / "results").exists()
+    for name in ("a", "b"):
+        cell = f'from vaekit.claims import claim\nclaim("{name}").agree(a=1.0, b=1.0)'
+        (tmp_path / "chapters" / f"01_{name}.md").write_text(chapter(cell), encoding="utf-8")
+    path = tmp_path / "chapters" / "results" / "seeds.json"
+
+    def runs(*arguments):
+        assert main([*arguments, "--jobs", "1"], tmp_path) == 0
+        return {label: row["runs"] for label, row in json.loads(path.read_text()).items()}
+
+    assert runs("01_a", "--seeds", "1") == {"a": 1}
+    assert runs("01_b", "--seeds", "2") == {"a": 1, "b": 2}
+    assert runs("01_a", "--seeds", "3") == {"a": 3, "b": 2}
+    (tmp_path / "chapters" / "01_b.md").unlink()
+    assert runs("--seeds", "1") == {"a": 1}
 
 
 def test_a_cell_that_breaks_fails_every_claim_after_it(tmp_path):

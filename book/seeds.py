@@ -67,7 +67,7 @@ class Cell:
             cell.changes |= _changed(node)
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
-                cell.trains |= name.split(".")[-1] in TRAINING
+                cell.trains |= name in TRAINING  # scikit-learn's estimator.fit is quick
                 cell.draws |= name.split(".")[0] in ("plt", "plotting")
                 first = node.args[0] if node.args else None
                 if name in ("claim", "derivation") and isinstance(first, ast.Constant):

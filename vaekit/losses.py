@@ -506,7 +506,7 @@ class _Probe:
         self.spread, self.binary = spread, binary
         self.g = torch.Generator().manual_seed(0)
         self.single = False  # whether the loss answers in float32
-        self.per_point = False
+        self.returns: tuple[int, ...] = ()  # the shape of what it returns
         self.start = (*self.images(), *self.codes())
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
@@ -544,7 +544,7 @@ class _Probe:
         if out.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"the loss answers in {out.dtype}, too coarse to be audited")
         self.single |= out.dtype == torch.float32
-        self.per_point |= out.numel() > 1
+        self.returns = tuple(out.shape)
         return out.mean()
 
     def fit(self, like: _Fit | None = None) -> _Fit | None:
@@ -745,8 +745,9 @@ def _describe(probe: _Probe, fit: _Fit) -> Audit:
     kl_weight, weight = b / over_second, a / over_first
     if a and b and wider["M"] is not None and not math.isclose(*wider["M"], rel_tol=1e-3):
         faults.append("the two terms treat the batch differently: β changes with its size")
-    if probe.per_point:
-        remarks.append("it returns one value for each data point; their mean was audited")
+    if math.prod(probe.returns) > 1:
+        remarks.append(f"it returns shape {probe.returns}, not one number; the mean was audited")
+    if probe.returns == (M,) and M > 1:
         first = first.replace("mean over the batch", "each point")
         second = second.replace("mean over the batch", "each point")
     if fit.binary and likelihood not in ("none", NONE):
@@ -780,9 +781,10 @@ def _describe(probe: _Probe, fit: _Fit) -> Audit:
     elif a > 0 and b > 0 and sensible:
         variance, beta, normalised = _units(fit, likelihood, a, b, M, D, K, prior)
         if likelihood == "Gaussian" and not normalised and beta == 1:
+            other = "" if _SAME(variance, 1) else f", or β = {variance:.4g} for s² = 1"
             remarks.append(
-                f"squared error without its constant: β = 1 for this s²,"
-                f" or β = {variance:.4g} for s² = 1"
+                "squared error without its constant, which a fixed s does not need:"
+                f" β = 1 for this s²{other}"
             )
             if _SAME(weight, 1) and _SAME(kl_weight, 1):
                 remarks.append("the squared error has no ½ in front of it")

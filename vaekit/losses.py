@@ -578,18 +578,13 @@ class _Probe:
 
     def elsewhere(self, fit: _Fit) -> list[str]:
         """Say where the loss is another one: beyond [0, 1], or for negative ln σ²."""
-        size, wide = (self.batch, *self.shape), []
-        if not any("prob" in name or "entropy of x" in name for name in fit.image):
-            x = self.images()[1] if any("logits" in n for n in fit.image) else None
-            wide.append(("reconstructions outside [0, 1]", 0, self.uniform(-6, 6, *size), x))
+        (r, x, mu, t), wide = self.start, {}
+        if not any("prob" in name or name == "entropy of x" for name in fit.image):
+            wide["reconstructions outside [0, 1]"] = self.uniform(-6, 6, *r.shape), x, mu, t
         if fit.reads in ("log_variance", "log_sigma"):
-            size = self.batch, self.latent
-            wide.append((f"negative {READINGS[fit.reads]}", 2, None, self.uniform(-4, 0, *size)))
+            wide[f"negative {READINGS[fit.reads]}"] = r, x, mu, self.uniform(-4, 0, *t.shape)
         wrong = []
-        for where, i, *new in wide:
-            arguments = list(self.start)
-            for j, value in enumerate(new):
-                arguments[i + j] = arguments[i + j] if value is None else value
+        for where, arguments in wide.items():
             try:
                 value = self.value(*arguments)
             except (ValueError, RuntimeError):

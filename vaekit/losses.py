@@ -412,7 +412,8 @@ def audit(
     Raises
     ------
     ValueError
-        If `spread` is none of the four, a size is below 1, or the loss returns no numbers.
+        If `spread` is none of the four, a size is below 1, or the loss returns no numbers or
+        answers in half precision.
 
     Notes
     -----

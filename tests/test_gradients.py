@@ -107,6 +107,12 @@ def test_a_baseline_keeps_the_mean_and_lowers_the_variance():
     )
 
 
+@pytest.mark.parametrize("shape", [(9, 1, 1), (2, 9, 3)])
+def test_a_baseline_that_would_repeat_the_samples_is_refused(shape):
+    with pytest.raises(ValueError, match="baseline must broadcast"):
+        score_function(torch.sin, Normal, MU, SIGMA, n=9, baseline=torch.zeros(shape))
+
+
 def test_the_seed_decides_and_the_caller_notices_nothing():
     state = torch.get_rng_state()
     first = pathwise(torch.sin, Normal, MU, SIGMA, n=20, seed=5)

@@ -41,6 +41,7 @@ def pathwise(
     tuple of Tensor
         For each parameter n independent estimates of its derivative, of shape (n, ...), where ...
         is the broadcast shape of the parameters. ``Estimate.of`` gives mean and standard error.
+        Zeros where torch finds no path from `loss` to z at all, as for a step.
 
     Raises
     ------
@@ -91,7 +92,8 @@ def score_function(
         Number of samples.
     baseline : Tensor or float
         What is taken from every L(z): any b that does not depend on the samples leaves the mean
-        alone (`score-mean-zero`); one near E[L(z)] can lower the variance.
+        alone (`score-mean-zero`); one near E[L(z)] can lower the variance. Its shape broadcasts
+        to (n, batch...).
     seed : int
         The same seed draws the same samples. The global random state is left as it was.
 
@@ -105,7 +107,8 @@ def score_function(
     ------
     ValueError
         If n < 1, a parameter is outside of what the family admits, `loss` gives not one finite
-        value for each sample, or a gradient is not finite.
+        value for each sample, `baseline` has a shape that these do not have, or a gradient is not
+        finite.
 
     Notes
     -----
@@ -120,6 +123,11 @@ def score_function(
             value = loss(z)
         _require_value_for_each(value, q)
         weighted = (value - baseline) * q.log_prob(z)
+        if weighted.shape != value.shape:  # each gradient would be a sum of several
+            raise ValueError(
+                f"baseline must broadcast to {tuple(value.shape)}, not make it "
+                f"{tuple(weighted.shape)}"
+            )
         return _finite(torch.autograd.grad(weighted.sum(), repeated, materialize_grads=True))
 
 

@@ -57,7 +57,7 @@ def ledger(root: Path, executed: Path) -> list[dict]:
     stored = json.loads((root / SEEDS).read_text("utf-8")) if (root / SEEDS).exists() else {}
     seeds = {
         label: {"count": tried["runs"], "alarms": tried["alarms"]}
-        for label, tried in stored.get("claims", {}).items()
+        for label, tried in stored.items()
     }
     rows, problems = [], []
     for docname in docnames(root):

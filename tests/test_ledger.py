@@ -119,7 +119,7 @@ def test_other_seeds_are_counted_where_they_are_stored(tmp_path):
     (tmp_path / "chapters" / "results").mkdir()
     for alarms, words in ((0, "no alarm"), (1, "1 alarm"), (2, "2 alarms")):
         claims = {"a": {"runs": 100, "alarms": alarms}, "gone": {"runs": 100, "alarms": 0}}
-        (tmp_path / SEEDS).write_text(json.dumps({"seeds": 100, "claims": claims}))
+        (tmp_path / SEEDS).write_text(json.dumps(claims))
         assert table_of(tmp_path)[1].endswith(f"24 settings; 100 other seeds: {words}")
     assert table_of(tmp_path, settings=1)[1].endswith("left side; 100 other seeds: 2 alarms")
 

@@ -95,7 +95,7 @@ def test_nan_is_refused_by_name(change, said):
 
 def test_bad_shapes_and_numbers_are_refused():
     r, x, mu, log_variance = batch()
-    with pytest.raises(ValueError, match=r"mean and x must have one shape \(B, D\)"):
+    with pytest.raises(ValueError, match=r"mean and x must have one shape \(M, D\)"):
         gaussian_loss(r[:, :3], x, mu, log_variance)
     with pytest.raises(ValueError, match=r"mu and log_variance must have one shape \(5, K\)"):
         gaussian_loss(r, x, mu, log_variance[:, :2])
@@ -427,3 +427,91 @@ def test_the_default_dtype_does_not_matter():
             assert audit(half_squares).residual < 1e-12
     finally:
         torch.set_default_dtype(before)
+
+
+# what a reader would try next: verdicts that must not be given, and words that must
+
+
+def squares(r, x):
+    return F.mse_loss(r, x, reduction="sum")
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda r, x, mu, t: squares(r, x) + 0.5 * (t.exp() + mu**2 + t - 1).sum(),
+         "ln σ² has the wrong sign"),
+        (lambda r, x, mu, t: squares(r, x) + 0.5 * (t.exp() - mu**2 - t - 1).sum(),
+         "μ² has the wrong sign"),
+        (lambda r, x, mu, t: squares(r, x) + 0.5 * ((-t).exp() + mu**2 - t - 1).sum(),
+         "that of no Gaussian: it is 0.5 × μ², -0.5 × t, 0.5 × exp(−t)"),
+        (lambda r, x, mu, t: squares(r, x) + 0.5 * (mu**2).sum(), "that of no Gaussian"),
+        (lambda r, x, mu, t: squares(r, x) + divergence(mu, t.abs()).sum(),
+         "for negative ln σ² it is another loss"),
+        (lambda r, x, mu, t: F.smooth_l1_loss(r, x, reduction="sum") + divergence(mu, t).sum(),
+         "for reconstructions outside [0, 1] it is another loss"),
+        (lambda r, x, mu, t: squares(r, x) + divergence(mu, t).sum(1).mean(),
+         "the two terms treat the batch differently"),
+        (lambda r, x, mu, t: F.mse_loss(r, x) + len(x) / 100 * divergence(mu, t).sum(1).mean(),
+         "the two terms treat the batch differently"),
+        (lambda r, x, mu, t: F.binary_cross_entropy(x, r, reduction="sum")
+         + divergence(mu, t).sum(),
+         "x and its probabilities swapped"),
+    ],
+)  # fmt: skip
+def test_slips_are_named_and_no_other(loss, said):
+    found = audit(loss)
+    assert len(found.faults) == 1 and said in found.faults[0], str(found)
+    if "wrong sign" in said or "no Gaussian" in said:
+        assert found.beta is None and found.variance is None
+
+
+@pytest.mark.parametrize(("missing", "kl"), [
+    ("ln σ²", lambda mu, v: 0.5 * (v + mu**2)),
+    ("σ²", lambda mu, v: 0.5 * (mu**2 - v.log())),
+])  # fmt: skip
+def test_a_missing_piece_is_no_other_reading(missing, kl):
+    found = audit(lambda r, x, mu, v: squares(r, x) + kl(mu, v).sum(), spread="variance")
+    assert found.faults == (f"{missing} is missing from the KL term",)
+
+
+def test_a_small_weight_and_a_small_number_in_the_logarithm():
+    for weight in (1e-4, 1e-8):
+        found = audit(lambda r, x, mu, t, w=weight: squares(r, x) + w * divergence(mu, t).sum())
+        assert found.faults == () and found.variance == pytest.approx(weight / 2, rel=1e-6)
+    for tiny in (1e-8, 1e-6):
+
+        def by_hand(r, x, mu, t, e=tiny):
+            ce = -(x * (r + e).log() + (1 - x) * (1 - r + e).log()).sum()
+            return ce + divergence(mu, t).sum()
+
+        found = audit(by_hand)
+        assert (found.verdict, found.faults) == ("Bernoulli, from probabilities, β = 1", ())
+        assert "an ε in a logarithm" in str(found)
+
+
+def test_variances_of_its_own():
+    def nll(r, x, mu, t):  # torch leaves ½ ln 2π out
+        error = F.gaussian_nll_loss(r, x, torch.full_like(r, 0.04), reduction="sum")
+        return error + 4 * divergence(mu, t).sum()
+
+    assert audit(nll).verdict == "Gaussian, s² = 0.04, β = 4"
+    each = torch.linspace(0.1, 1, 6, dtype=torch.float64)
+    assert audit(partial(gaussian_loss, variance=each)).likelihood == NONE
+    log_s = torch.nn.Parameter(torch.tensor(-0.7, dtype=torch.float64))
+
+    def learned(r, x, mu, t):
+        return (divergence(mu, t).sum(1) - Normal(r, log_s.exp()).log_prob(x).sum(1)).mean()
+
+    assert audit(learned).variance == pytest.approx(math.exp(-1.4))
+
+
+def test_a_mean_times_its_number_is_a_sum():
+    found = audit(lambda r, x, mu, t: 6 * F.mse_loss(r, x) + divergence(mu, t).sum(1).mean())
+    assert found.variance == pytest.approx(0.5)
+    assert not any("mean over" in remark for remark in found.remarks)
+
+
+def test_half_precision_is_refused():
+    with pytest.raises(ValueError, match="too coarse"):
+        audit(lambda *arguments: half_squares(*(a.bfloat16() for a in arguments)))

@@ -1,9 +1,10 @@
 """Lower bounds on ln p(x): the ELBO and the bound with k importance samples (chapter 6).
 
 Everything is in nats. The weight of a code z that was drawn from q(z|x) is w = p(x, z) / q(z|x).
-The mean of w is p(x), the mean of ln w is the ELBO, and the logarithm of the mean of k weights lies
-between the two on average. The first functions are the bare formulas, which the models train with;
-the others are for readers, and refuse bad input.
+Where q > 0 wherever p(x, z) > 0, the mean of w is p(x). The mean of ln w is the ELBO, and the
+logarithm of the mean of k weights lies, on average, between the ELBO and ln p(x). The first
+functions are the bare formulas, which the models train with; the others are for readers, and refuse
+bad input.
 """
 
 from __future__ import annotations

@@ -385,7 +385,8 @@ def integrate(f: Callable[[Tensor], Tensor], lower: float, upper: float) -> Appr
 
     def quadrature(g: Callable[[float], np.ndarray], **wanted: float) -> tuple[np.ndarray, float]:
         # without its cache, whose scalars at infinity numpy would not stack
-        options = {"norm": "max", "full_output": True, "cache_size": 0}
+        # 2000 intervals: an integrand of rounding noise would be halved for minutes, and in vain
+        options = {"norm": "max", "full_output": True, "cache_size": 0, "limit": 2000}
         value, error, run = quad_vec(g, lower, upper, **wanted, **options)
         # Where intervals halved this often still matter there is no end: ∫ 1/x would come out as
         # the logarithm of the smallest float.

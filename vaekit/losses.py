@@ -7,9 +7,11 @@ and `vaekit.divergence`, which the models train with; here they only meet.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -28,36 +30,9 @@ __all__ = [
     "gaussian_loss",
     "kl_one_sample",
     "kl_one_sample_variance",
-    "negative_elbo",
 ]
 
 Loss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-def negative_elbo(
-    log_likelihood: Tensor, mu: Tensor, log_variance: Tensor, beta: float = 1.0
-) -> Tensor:
-    """−ln p(x|z) + β Σ_k KL_k for each data point: the formula alone, with nothing validated.
-
-    Parameters
-    ----------
-    log_likelihood : Tensor
-        ln p(x|z) in nats, summed over the data dimensions, shape (...).
-    mu, log_variance : Tensor
-        μ and ln σ² of q(z|x), shape (..., K).
-    beta : float
-        Weight of the KL term; 1 gives −ELBO.
-
-    Returns
-    -------
-    Tensor
-        Nats, shape (...); dtype and device are kept.
-
-    Notes
-    -----
-    The KL term is that of `loss-kl-term`.
-    """
-    return beta * kl_term(mu, log_variance).sum(-1) - log_likelihood
 
 
 def gaussian_loss(
@@ -74,9 +49,9 @@ def gaussian_loss(
     Parameters
     ----------
     mean, x : Tensor
-        The decoder's mean f(z) and the data, shape (B, D).
+        The decoder's mean f(z) and the data, shape (M, D).
     mu, log_variance : Tensor
-        μ and ln σ² of q(z|x), shape (B, K).
+        μ and ln σ² of q(z|x), shape (M, K).
     variance : float or Tensor
         s², one number, or one for each dimension, shape (D,).
     beta : float
@@ -101,7 +76,7 @@ def gaussian_loss(
     if not ((variance > 0) & variance.isfinite()).all():
         raise ValueError(f"variance must be positive and finite, got {variance.tolist()}")
     log_likelihood = log_density(x, mean, variance.log()).sum(-1)
-    return negative_elbo(log_likelihood, mu, log_variance, beta).mean()
+    return (beta * kl_term(mu, log_variance).sum(-1) - log_likelihood).mean()
 
 
 def bernoulli_loss(
@@ -112,10 +87,10 @@ def bernoulli_loss(
     Parameters
     ----------
     h, x : Tensor
-        The decoder's logits and the data, shape (B, D). Between 0 and 1 the value is a
+        The decoder's logits and the data, shape (M, D). Between 0 and 1 the value is a
         cross-entropy, and no likelihood (claim `loss-continuous-bernoulli`).
     mu, log_variance : Tensor
-        μ and ln σ² of q(z|x), shape (B, K).
+        μ and ln σ² of q(z|x), shape (M, K).
     beta : float
         Weight of the KL term.
 
@@ -135,7 +110,7 @@ def bernoulli_loss(
     """
     _validate(h, x, mu, log_variance, "h", unit=True)
     log_likelihood = BernoulliLikelihood(grey=True).log_prob(h, x)
-    return negative_elbo(log_likelihood, mu, log_variance, beta).mean()
+    return (beta * kl_term(mu, log_variance).sum(-1) - log_likelihood).mean()
 
 
 def continuous_bernoulli_loss(
@@ -146,9 +121,9 @@ def continuous_bernoulli_loss(
     Parameters
     ----------
     h, x : Tensor
-        The decoder's logits and the grey data in [0, 1], shape (B, D).
+        The decoder's logits and the grey data in [0, 1], shape (M, D).
     mu, log_variance : Tensor
-        μ and ln σ² of q(z|x), shape (B, K).
+        μ and ln σ² of q(z|x), shape (M, K).
     beta : float
         Weight of the KL term.
 
@@ -168,7 +143,7 @@ def continuous_bernoulli_loss(
     """
     _validate(h, x, mu, log_variance, "h", unit=True)
     log_likelihood = ContinuousBernoulliLikelihood().log_prob(h, x)
-    return negative_elbo(log_likelihood, mu, log_variance, beta).mean()
+    return (beta * kl_term(mu, log_variance).sum(-1) - log_likelihood).mean()
 
 
 def best_variance(mean: Tensor, x: Tensor) -> Tensor:
@@ -255,7 +230,7 @@ def _validate(
     """Raise one error that names the argument unless all four fit together."""
     if output.ndim != 2 or output.shape != x.shape:
         raise ValueError(
-            f"{name} and x must have one shape (B, D), got {tuple(output.shape)}"
+            f"{name} and x must have one shape (M, D), got {tuple(output.shape)}"
             f" and {tuple(x.shape)}"
         )
     if mu.ndim != 2 or mu.shape != log_variance.shape or len(mu) != len(x):
@@ -276,47 +251,38 @@ READINGS = {  # what the last argument may be: by its name, in symbols
     "variance": "σ²",
     "sigma": "σ",
 }
-# How σ² and ln σ² look in each: the feature that is σ², and that of which ln σ² is a multiple.
+# In each, with t for the last argument: what is σ², and what is which multiple of ln σ²
 _SPREAD = {
-    "log_variance": ("exp", "same", 1.0),
-    "log_sigma": ("exp of twice", "same", 2.0),
-    "variance": ("same", "ln", 1.0),
-    "sigma": ("square", "ln", 2.0),
-}
-_NAMES = {
-    "squared": "squared error",
-    "absolute": "absolute error",
-    "cross-entropy, probabilities": "cross-entropy of probabilities",
-    "cross-entropy, logits": "cross-entropy of logits",
-    "constant, probabilities": "ln of the continuous Bernoulli's constant, from probabilities",
-    "constant, logits": "ln of the continuous Bernoulli's constant, from logits",
-    "entropy of x": "entropy of x",
-    "ln mse": "logarithm of the mean squared error of the batch",
-    "ln mse of each": "logarithm of each point's mean squared error",
+    "log_variance": ("exp(t)", "t", 1.0),
+    "log_sigma": ("exp(2t)", "t", 2.0),
+    "variance": ("t", "ln t", 1.0),
+    "sigma": ("t²", "ln t", 2.0),
 }
 _LIKELIHOODS = {  # which features, in which proportion, are which likelihood
-    "Gaussian": {"squared": 1.0},
-    "Laplace": {"absolute": 1.0},
-    "Bernoulli, from probabilities": {"cross-entropy, probabilities": 1.0},
-    "Bernoulli, from logits": {"cross-entropy, logits": 1.0},
+    "Gaussian": {"squared error": 1.0},
+    "Laplace": {"absolute error": 1.0},
+    "Bernoulli, from probabilities": {"cross-entropy of probabilities": 1.0},
+    "Bernoulli, from logits": {"cross-entropy of logits": 1.0},
     "Bernoulli, from probabilities, less the entropy of x": {
-        "cross-entropy, probabilities": 1.0,
+        "cross-entropy of probabilities": 1.0,
         "entropy of x": -1.0,
     },
     "continuous Bernoulli, from probabilities": {
-        "cross-entropy, probabilities": 1.0,
-        "constant, probabilities": -1.0,
+        "cross-entropy of probabilities": 1.0,
+        "ln C of probabilities": -1.0,
     },
     "continuous Bernoulli, from logits": {
-        "cross-entropy, logits": 1.0,
-        "constant, logits": -1.0,
+        "cross-entropy of logits": 1.0,
+        "ln C of logits": -1.0,
     },
-    "Gaussian with the best variance": {"ln mse": 1.0},
-    "Gaussian with the best variance for each point": {"ln mse of each": 1.0},
+    "Gaussian with the best variance": {"ln of the batch's mean squared error": 1.0},
+    "Gaussian with the best variance for each point": {"ln of each mean squared error": 1.0},
 }
 NONE = "none of these"
 _PROBES = 28
-_ZERO = 1e-6  # a feature that moves the loss by less than this share of it is not there
+_ROUNDING = 1e-9
+_NEARLY = 5e-4  # of a term's standard deviation: such as an ε inside a logarithm
+_SAME = partial(math.isclose, rel_tol=1e-5)
 
 
 @dataclass(frozen=True)
@@ -331,8 +297,9 @@ class Audit:
     variance : float or None
         Of a Gaussian: s², the decoder's variance at the `beta` named here.
     beta : float or None
-        The weight of the KL term beside −ln p(x|z). For squared error without its constant β and
-        s² are one number: `beta` is then 1, and `variance` says it all (`loss-sigma-is-beta`).
+        The weight of the KL term beside −ln p(x|z); None if there is no telling what the KL term
+        is. For squared error without its constant β and s² are one number: `beta` is then 1, and
+        `variance` says it all (`loss-sigma-is-beta`).
     reads : str or None
         What the last argument is taken for: "log_variance", "log_sigma", "variance" or "sigma".
     prior_variance : float or None
@@ -350,43 +317,43 @@ class Audit:
     remarks : tuple of str
         What is worth knowing and not wrong.
     residual : float
-        The largest part of the loss that this description leaves out, over the standard deviation
-        of the loss on the inputs tried; rounding if the description is exact.
+        The largest deviation from this description, over the standard deviation of the term in
+        which it is; rounding if the description is exact, NaN if there was nothing to measure.
     """
 
-    likelihood: str
-    variance: float | None
-    beta: float | None
-    reads: str | None
-    prior_variance: float | None
-    reconstruction_reduction: str
-    kl_reduction: str
-    reconstruction_weight: float
-    kl_weight: float
-    normalised: bool | None
-    faults: tuple[str, ...]
-    remarks: tuple[str, ...]
-    residual: float
-    exact: bool
+    likelihood: str = NONE
+    variance: float | None = None
+    beta: float | None = None
+    reads: str | None = None
+    prior_variance: float | None = None
+    reconstruction_reduction: str = ""
+    kl_reduction: str = ""
+    reconstruction_weight: float = math.nan
+    kl_weight: float = math.nan
+    normalised: bool | None = None
+    faults: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    residual: float = math.nan
+    exact: bool = False
 
     def __str__(self) -> str:
         lines = [self.verdict]
         if self.likelihood not in ("none", NONE):
             lines.append(
-                f"reconstruction: {_number(self.reconstruction_weight)} ×"
+                f"reconstruction: {self.reconstruction_weight:.4g} ×"
                 f" {self.reconstruction_reduction}"
             )
         if self.reads is not None:
             lines.append(
-                f"KL term: {_number(self.kl_weight)} × {self.kl_reduction};"
-                f" reads {READINGS[self.reads]}"
+                f"KL term: {self.kl_weight:.4g} × {self.kl_reduction}; reads {READINGS[self.reads]}"
             )
         lines += [f"note: {remark}" for remark in self.remarks]
         lines += [f"wrong: {fault}" for fault in self.faults]
-        if self.exact:
+        if self.exact and self.residual < _ROUNDING:
             lines.append("Nothing is left over: the description is exact to rounding.")
-        else:
-            lines.append(f"Left over: {self.residual:.1g} times the loss's standard deviation.")
+        elif not math.isnan(self.residual):
+            why = "; float32, or an ε in a logarithm, may do that" * self.exact
+            lines.append(f"Left over: {self.residual:.1g} of the term's standard deviation{why}.")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -400,9 +367,9 @@ class Audit:
             return "No reconstruction term."
         parts = [self.likelihood]
         if self.variance is not None:
-            parts.append(f"s² = {_number(self.variance)}")
+            parts.append(f"s² = {self.variance:.4g}")
         if self.beta is not None:
-            parts.append(f"β = {_number(self.beta)}")
+            parts.append(f"β = {self.beta:.4g}")
         return ", ".join(parts)
 
 
@@ -420,18 +387,20 @@ def audit(
     be a linear combination of a reconstruction term (squared or absolute error, cross-entropy of
     probabilities or logits, the continuous Bernoulli, the logarithm of a mean squared error) and of
     the pieces of a KL term (μ², σ², ln σ², with the last argument read in each of four ways). The
-    weights come from linear equations, so they are exact to rounding. Other sizes of batch, data
-    and latent space tell sums from means.
+    weights come from linear equations; other sizes of batch, data and latent space tell sums from
+    means. Any other loss, such as one with a variance for each pixel or with free bits, is "none of
+    these". A loss that holds a trained number, such as s, is audited at its present value.
 
     Parameters
     ----------
     loss : callable
-        Maps (reconstruction, x, mu, log_variance), of shapes (B, …), (B, …), (B, K) and (B, K), to
-        a tensor: one number, or one for each data point, which are then averaged.
+        Maps (reconstruction, x, mu, log_variance), of shapes (M, …), (M, …), (M, K) and (M, K), to
+        a tensor: one number, or one for each data point, which are then averaged. It is called with
+        float64, and may answer in float32.
     data_shape : int or sequence of int
         The shape of one data point, D or such as (1, 28, 28).
     latent, batch : int
-        K and B.
+        K and M.
     spread : {"log_variance", "log_sigma", "variance", "sigma"}
         What your encoder hands the loss as its last argument.
 
@@ -443,7 +412,8 @@ def audit(
     Raises
     ------
     ValueError
-        If `spread` is none of the four, a size is below 1, or the loss returns no numbers.
+        If `spread` is none of the four, a size is below 1, or the loss returns no numbers or
+        answers in half precision.
 
     Notes
     -----
@@ -463,82 +433,105 @@ def audit(
     shape = (data_shape,) if isinstance(data_shape, int) else tuple(data_shape)
     if min(*shape, latent, batch, 1) < 1:
         raise ValueError("data_shape, latent and batch must be 1 or more")
-    probe = _Probe(loss, batch, shape, latent)
+    probe = _Probe(loss, batch, shape, latent, spread)
     try:
         probe.value(*probe.start)
-    except (ValueError, RuntimeError):  # perhaps it refuses grey pixels
-        probe.start = (*probe.images(True), *probe.codes())
-    again = probe.value(*probe.start), probe.value(*probe.start)
+        refused = False
+    except (ValueError, RuntimeError):
+        refused = True
+    black_and_white = _Probe(loss, batch, shape, latent, spread, binary=True)
+    start = (black_and_white if refused else probe).start
+    again = probe.value(*start), probe.value(*start)
     if again[0] != again[1] and not math.isnan(again[0]):
-        return _unknown(["two calls with the same arguments give two values"], 1.0)
-    fit = probe.fit()
+        return Audit(faults=("two calls with the same arguments give two values",))
+    fit = None if refused else probe.fit()
+    if fit is None or not fit.exact:
+        other = black_and_white.fit()
+        if refused or (other is not None and other.exact):
+            probe, fit = black_and_white, other
     if fit is None:
-        return _unknown(["the value is NaN or infinite at ordinary arguments"], math.inf)
+        return Audit(faults=("the value is NaN or infinite at ordinary arguments",))
     if not fit.exact:
-        return _unknown([], fit.residual, probe.unreached())
-    wider = probe.scalings(fit)
-    return _describe(probe, fit, wider, spread)
-
-
-def _unknown(faults: list[str], residual: float, unreached: Sequence[str] = ()) -> Audit:
-    faults = [*faults, *unreached]
-    return Audit(
-        NONE, None, None, None, None, "", "", math.nan, math.nan, None, tuple(faults), (), residual,
-        False,
-    )  # fmt: skip
+        return Audit(faults=tuple(probe.unreached()), residual=fit.residual)
+    return _describe(probe, fit)
 
 
 @dataclass
 class _Fit:
     """Weights of the features that are there, by name, and what they leave out."""
 
-    reconstruction: dict[str, float]
-    kl: dict[str, float]
+    image: dict[str, float]
+    code: dict[str, float]
     constant: float
     residual: float
     exact: bool
+    spread: str
     binary: bool
 
-    def weight(self) -> tuple[float, float]:
-        """Return the weights of the reconstruction term and of −½ ln σ², or of σ² without it."""
-        first = next(iter(self.reconstruction.values()), 0.0)
-        return first, _kl_weight(self.kl)
+    @property
+    def reads(self) -> str | None:
+        """What the last argument is taken for, None if its features are those of no reading."""
+        there = set(self.code) - {"μ²", "μ"}
+        for reads, (square, log, _) in _SPREAD.items():
+            if there == {square, log}:
+                return reads
+        for reads in (self.spread, *_SPREAD):  # a piece is missing
+            if there and there <= set(_SPREAD[reads][:2]):
+                return reads
+        return None
+
+    def weights(self) -> tuple[float, float]:
+        """Return the weights of the reconstruction term and of ½ (σ² + μ² − ln σ²)."""
+        first, code = next(iter(self.image.values()), 0.0), self.code
+        if self.reads is None:
+            return first, 2 * code.get("μ²", 0.0)
+        square, log, multiple = _SPREAD[self.reads]
+        if log not in code:
+            return first, 2 * code.get("μ²", code[square])
+        return first, math.copysign(2 * code[log] / multiple, code.get(square, -code[log]))
 
 
 class _Probe:
     """Calls a loss on chosen inputs and solves for its weights."""
 
-    def __init__(self, loss: Loss, batch: int, shape: tuple[int, ...], latent: int):
+    def __init__(
+        self,
+        loss: Loss,
+        batch: int,
+        shape: tuple[int, ...],
+        latent: int,
+        spread: str,
+        binary: bool = False,
+    ):
         self.loss, self.batch, self.shape, self.latent = loss, batch, shape, latent
+        self.spread, self.binary = spread, binary
         self.g = torch.Generator().manual_seed(0)
         self.single = False  # whether the loss answers in float32
-        self.per_point = False
-        self.start = (*self.images(False), *self.codes())
+        self.returns: tuple[int, ...] = ()  # the shape of what it returns
+        self.start = (*self.images(), *self.codes())
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         u = torch.rand(*shape, generator=self.g, dtype=torch.float64)
         return low + (high - low) * u
 
-    def around(self, low: float, high: float, *shape: int, spread: bool = True) -> Tensor:
+    def around(self, low: float, high: float, *shape: int, flat: bool = False) -> Tensor:
         """Numbers around a random centre; or all of them the centre."""
-        centre = self.uniform(low, high, 1).item()
-        if not spread:
-            return torch.full(shape, centre, dtype=torch.float64)
+        centre = self.uniform(low, high, 1)
+        if flat:
+            return centre.expand(shape)
         return 0.3 * centre + 0.7 * self.uniform(low, high, *shape)
 
-    def images(self, binary: bool, spread: bool = True) -> tuple[Tensor, Tensor]:
+    def images(self, flat: bool = False) -> tuple[Tensor, Tensor]:
         size = self.batch, *self.shape
-        r = self.around(0.03, 0.97, *size, spread=spread)
-        if binary:
-            x = (self.uniform(0, 1, *size) < self.uniform(0, 1, 1)).double()
-        else:
-            x = self.around(0.03, 0.97, *size, spread=spread)
-        return r, x
+        r = self.around(0.03, 0.97, *size, flat=flat)
+        if self.binary:
+            return r, (self.uniform(0, 1, *size) < self.uniform(0, 1, 1)).double()
+        return r, self.around(0.03, 0.97, *size, flat=flat)
 
-    def codes(self, spread: bool = True) -> tuple[Tensor, Tensor]:
+    def codes(self, flat: bool = False) -> tuple[Tensor, Tensor]:
         size = self.batch, self.latent
-        mu = self.uniform(-1, 1, 1) * self.around(-2, 2, *size, spread=spread)
-        return mu, self.around(0.05, 2.5, *size, spread=spread)
+        mu = self.uniform(-1, 1, 1) * self.around(-2, 2, *size, flat=flat)
+        return mu, self.around(0.05, 2.5, *size, flat=flat)
 
     def value(self, *arguments: Tensor) -> float:
         return self.answer(*(a.clone() for a in arguments)).item()
@@ -549,87 +542,78 @@ class _Probe:
             out = torch.tensor(float(out), dtype=torch.float64)
         if not isinstance(out, Tensor) or not out.is_floating_point() or out.numel() == 0:
             raise ValueError(f"the loss must return a tensor of numbers, got {type(out).__name__}")
-        self.single |= out.dtype != torch.float64
-        self.per_point |= out.numel() > 1
+        if out.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"the loss answers in {out.dtype}, too coarse to be audited")
+        self.single |= out.dtype == torch.float32
+        self.returns = tuple(out.shape)
         return out.mean()
 
-    @property
-    def tolerance(self) -> float:
-        return 2e-5 if self.single else 1e-9
-
-    def fit(self) -> _Fit | None:
-        """Fit grey data first; if that fails, black-and-white data."""
-        grey = self.fit_on(binary=False)
-        if grey is not None and grey.exact:
-            return grey
-        black_and_white = self.fit_on(binary=True)
-        fits = [fit for fit in (grey, black_and_white) if fit is not None]
-        return min(fits, key=lambda fit: (not fit.exact, fit.residual), default=None)
-
-    def fit_on(self, binary: bool, like: _Fit | None = None) -> _Fit | None:
+    def fit(self, like: _Fit | None = None) -> _Fit | None:
         """Solve for the weights of all features, or of those alone that another fit found."""
-        r0, x0 = self.images(binary)
-        mu0, spread0 = self.codes()
-        probes = _PROBES if like is None else 4 + 2 * max(len(like.reconstruction), len(like.kl))
-        images = [self.images(binary, spread=i % 2 == 0) for i in range(probes)]
-        codes = [self.codes(spread=i % 2 == 0) for i in range(probes)]
-        try:
-            of_images = [self.value(*pair, mu0, spread0) for pair in images]
-            of_codes = [self.value(r0, x0, *pair) for pair in codes]
-            of_both = [self.value(*a, *b) for a, b in zip(images, codes, strict=True)]
-        except (ValueError, RuntimeError):
-            if binary:
-                raise
+        names = (None, None) if like is None else (set(like.image), set(like.code))
+        count = _PROBES if like is None else 4 + 2 * max(map(len, names))
+        images = [self.images(flat=i % 2 == 1) for i in range(count)]
+        codes = [self.codes(flat=i % 2 == 1) for i in range(count)]
+        first = [self.value(*pair, *self.start[2:]) for pair in images]
+        second = [self.value(*self.start[:2], *pair) for pair in codes]
+        both = [self.value(*a, *b) for a, b in zip(images, codes, strict=True)]
+        values = torch.tensor([first, second, both], dtype=torch.float64)
+        if not values.isfinite().all():
             return None
-        of_images, of_codes, of_both = (
-            torch.as_tensor(v, dtype=torch.float64) for v in (of_images, of_codes, of_both)
-        )
-        if not (of_images.isfinite().all() and of_codes.isfinite().all()):
-            return None
-        if not of_both.isfinite().all():
-            return None
-        first_names = None if like is None else set(like.reconstruction)
-        second_names = None if like is None else set(like.kl)
-        image_features = [_image_features(*pair, binary, first_names) for pair in images]
-        code_features = [_code_features(*pair, second_names) for pair in codes]
-        size = of_both.std().item()
-        if size == 0:  # a constant: nothing to solve for
-            return _Fit({}, {}, of_both[0].item(), 0.0, True, binary)
-        first, left1 = _solve(image_features, of_images, size, self.tolerance)
-        second, left2 = _solve(code_features, of_codes, size, self.tolerance)
+        # what rounding alone may leave, and what may be left beside it
+        slack = values.abs().max().item() * (3e-6 if self.single else 1e-13)
+        image_features = [_image_features(*pair, self.binary, names[0]) for pair in images]
+        code_features = [_code_features(*pair, names[1]) for pair in codes]
+        image = _solve(image_features, values[0], slack)
+        code = _solve(code_features, values[1], slack)
+        first, second = _told(image, image_features), _told(code, code_features)
         # both at once: the two terms are added, or they are not
-        told = torch.tensor(
-            [
-                sum(w * a[name] for name, w in first.items())
-                + sum(w * b[name] for name, w in second.items())
-                for a, b in zip(image_features, code_features, strict=True)
-            ],
-            dtype=torch.float64,
-        )
-        constant = (of_both - told).mean().item()
-        left3 = (of_both - told - constant).abs().max().item()
-        residual = max(left1, left2, left3) / size
-        return _Fit(first, second, constant, residual, residual < self.tolerance, binary)
+        left = values - torch.stack([first, second, first + second])
+        constant = left[2].mean().item()
+        left = (left - left.mean(1, keepdim=True)).abs().amax(1)
+        sizes = values.std(1)
+        there = sizes > slack
+        residual = (left / sizes)[there].max().item() if there.any() else 0.0
+        exact = bool((left <= (_NEARLY * sizes).clamp(min=4 * slack)).all())
+        return _Fit(image, code, constant, residual, exact, self.spread, self.binary)
+
+    def elsewhere(self, fit: _Fit) -> list[str]:
+        """Say where the loss is another one: beyond [0, 1], or for negative ln σ²."""
+        (r, x, mu, t), wide = self.start, {}
+        if not any("prob" in name or name == "entropy of x" for name in fit.image):
+            wide["reconstructions outside [0, 1]"] = self.uniform(-6, 6, *r.shape), x, mu, t
+        if fit.reads in ("log_variance", "log_sigma"):
+            wide[f"negative {READINGS[fit.reads]}"] = r, x, mu, self.uniform(-4, 0, *t.shape)
+        wrong = []
+        for where, arguments in wide.items():
+            try:
+                value = self.value(*arguments)
+            except (ValueError, RuntimeError):
+                continue
+            image = _image_features(*arguments[:2], self.binary, set(fit.image))
+            code = _code_features(*arguments[2:], set(fit.code))
+            told = fit.constant + (_told(fit.image, [image]) + _told(fit.code, [code])).item()
+            if not math.isclose(value, told, rel_tol=1e-6 + 100 * fit.residual, abs_tol=1e-9):
+                wrong.append(f"for {where} it is another loss")
+        return wrong
 
     def scalings(self, fit: _Fit) -> dict[str, tuple[float, float] | None]:
-        """Return by what both weights are multiplied when B, D or K is doubled; None if refused."""
+        """Return by what both weights are multiplied when M, D or K is doubled; None if refused."""
         found: dict[str, tuple[float, float] | None] = {}
-        base = fit.weight()
         wide = (*self.shape[:-1], 2 * self.shape[-1])
         for name, sizes in {
-            "B": (2 * self.batch, self.shape, self.latent),
+            "M": (2 * self.batch, self.shape, self.latent),
             "D": (self.batch, wide, self.latent),
             "K": (self.batch, self.shape, 2 * self.latent),
         }.items():
             try:
-                other = _Probe(self.loss, *sizes).fit_on(fit.binary, fit)
+                other = _Probe(self.loss, *sizes, self.spread, self.binary).fit(fit)
             except Exception:  # sizes written into the loss: whatever it raises says no more
                 other = None
-            if other is None or not other.exact:
-                found[name] = None
-                continue
-            ratios = [b / a if a else 1.0 for a, b in zip(base, other.weight(), strict=True)]
-            found[name] = tuple(ratios)
+            found[name] = None
+            if other is not None and other.exact:
+                both = zip(fit.weights(), other.weights(), strict=True)
+                found[name] = tuple(b / a if a else 1.0 for a, b in both)
         return found
 
     def unreached(self) -> list[str]:
@@ -651,7 +635,8 @@ class _Probe:
                 ends.append(self.value(*moved))
             wanted = (ends[0] - ends[1]) / (2 * step)
             got = 0.0 if slopes[i] is None else (slopes[i] * direction).sum().item()
-            slack = (1e-1 if self.single else 1e-5) * (abs(wanted) + abs(got)) + 1e-9
+            rounding = 1e-6 * max(map(abs, ends)) / step if self.single else 1e-9
+            slack = (1e-1 if self.single else 1e-5) * (abs(wanted) + abs(got)) + rounding
             if abs(got - wanted) > slack:
                 how = "does not reach" if got == 0 else "is not the slope of the value in"
                 wrong.append(f"the gradient {how} {names[i]}")
@@ -668,20 +653,23 @@ def _image_features(
 
     half = r.numel() / 2
     features: dict[str, Callable[[], Tensor]] = {
-        "squared": lambda: (r - x).square().sum(),
-        "absolute": lambda: (r - x).abs().sum(),
-        "cross-entropy, probabilities": lambda: F.binary_cross_entropy(r, x, reduction="sum"),
-        "cross-entropy, logits": lambda: (F.softplus(r) - x * r).sum(),
-        "constant, probabilities": lambda: _log_constant(torch.logit(r)).sum(),
-        "constant, logits": lambda: _log_constant(r).sum(),
-        "ln mse": lambda: half * mse().mean().log(),
-        "ln mse of each": lambda: half * mse().log().mean(),
+        "cross-entropy of probabilities": lambda: F.binary_cross_entropy(r, x, reduction="sum"),
+        "cross-entropy of logits": lambda: (F.softplus(r) - x * r).sum(),
     }
-    if not binary:
-        features["entropy of x"] = lambda: F.binary_cross_entropy(x, x, reduction="sum")
-    return {
-        name: value().item() for name, value in features.items() if wanted is None or name in wanted
-    }
+    if not binary:  # where x is 0 or 1, |x − r| and many others agree
+        features |= {
+            "squared error": lambda: (r - x).square().sum(),
+            "absolute error": lambda: (r - x).abs().sum(),
+            "ln C of probabilities": lambda: _log_constant(torch.logit(r)).sum(),
+            "ln C of logits": lambda: _log_constant(r).sum(),
+            "ln of the batch's mean squared error": lambda: half * mse().mean().log(),
+            "ln of each mean squared error": lambda: half * mse().log().mean(),
+            "entropy of x": lambda: F.binary_cross_entropy(x, x, reduction="sum"),
+            "cross-entropy with x and its probabilities swapped": lambda: F.binary_cross_entropy(
+                x, r, reduction="sum"
+            ),
+        }
+    return {name: f().item() for name, f in features.items() if wanted is None or name in wanted}
 
 
 def _log_constant(h: Tensor) -> Tensor:
@@ -691,94 +679,71 @@ def _log_constant(h: Tensor) -> Tensor:
 
 
 def _code_features(mu: Tensor, t: Tensor, wanted: set[str] | None = None) -> dict[str, float]:
-    """Sum μ² and what the last argument t, positive here, may have been turned into."""
-    square = mu.square()
+    """Sum μ² and what the last argument t may have been turned into."""
     features = {
-        "μ²": square,
-        "same": t,
-        "exp": t.exp(),
-        "exp of twice": (2 * t).exp(),
-        "exp of half": (t / 2).exp(),
-        "square": t.square(),
-        "ln": t.log(),
-        "exp of minus": (-t).exp(),
-        "μ² exp of minus": square * (-t).exp(),
+        "μ²": mu.square(),
+        "t": t,
+        "exp(t)": t.exp(),
+        "exp(2t)": (2 * t).exp(),
+        "exp(t/2)": (t / 2).exp(),
+        "t²": t.square(),
+        "ln t": t.log(),
+        "exp(−t)": (-t).exp(),
+        "μ² exp(−t)": mu.square() * (-t).exp(),
         "μ": mu,
     }
-    return {
-        name: value.sum().item()
-        for name, value in features.items()
-        if wanted is None or name in wanted
-    }
+    return {n: v.sum().item() for n, v in features.items() if wanted is None or n in wanted}
 
 
-def _solve(
-    features: list[dict[str, float]], values: Tensor, size: float, tolerance: float
-) -> tuple[dict[str, float], float]:
-    """Solve for the weights; drop the features that are not there, and solve again."""
+def _told(weights: dict[str, float], features: list[dict[str, float]]) -> Tensor:
+    told = [sum(w * row[name] for name, w in weights.items()) for row in features]
+    return torch.tensor(told, dtype=torch.float64)
+
+
+def _solve(features: list[dict[str, float]], values: Tensor, slack: float) -> dict[str, float]:
+    """Solve for the weights; drop the smallest as long as the rest say as much, and solve again."""
     names = list(features[0])
-    if not names:
-        return {}, (values - values.mean()).abs().max().item()
+    target = values - values.mean()
+    if not names or target.abs().max() <= slack:
+        return {}
+    slack = max(slack, _NEARLY * target.std().item())
     matrix = torch.tensor([[row[name] for name in names] for row in features], dtype=torch.float64)
     matrix = matrix - matrix.mean(0)
-    target = values - values.mean()
-    if target.abs().max() <= tolerance * size:
-        return {}, 0.0
     scale = matrix.std(0)
 
-    def weights(kept: Tensor) -> tuple[Tensor, float]:
+    def weights(kept: list[int]) -> tuple[Tensor, float]:
         columns = (matrix / scale)[:, kept]
         solution = torch.linalg.lstsq(columns, target[:, None], driver="gelsd").solution[:, 0]
         return solution, (columns @ solution - target).abs().max().item()
 
-    kept = torch.ones(len(names), dtype=torch.bool)
+    kept = list(range(len(names)))
     solution, left = weights(kept)
-    # the smallest weight goes, as long as the rest say as much
-    while kept.sum() > 1:
-        weakest = kept.nonzero()[solution.abs().argmin()]
-        fewer = kept.clone()
-        fewer[weakest] = False
-        trial, trial_left = weights(fewer)
-        if trial_left > max(tolerance * size, 0.0):
+    while len(kept) > 1:
+        weakest = int(solution.abs().argmin())
+        fewer = kept[:weakest] + kept[weakest + 1 :]
+        trial, left = weights(fewer)
+        if left > slack:
             break
-        kept, solution, left = fewer, trial, trial_left
-    kept_names = [name for name, is_kept in zip(names, kept.tolist(), strict=True) if is_kept]
-    return dict(zip(kept_names, (solution / scale[kept]).tolist(), strict=True)), left
+        kept, solution = fewer, trial
+    return {names[i]: w for i, w in zip(kept, (solution / scale[kept]).tolist(), strict=True)}
 
 
-def _kl_weight(kl: Mapping[str, float]) -> float:
-    """Return the KL term's weight: −2 times that of ln σ², or 2 times that of μ² without it."""
-    reads = _reading(kl)
-    if reads is None:
-        return 2 * kl.get("μ²", 0.0)
-    _, log, multiple = _SPREAD[reads]
-    return -2 * kl[log] / multiple if log in kl else 2 * kl.get("μ²", 0.0)
-
-
-def _reading(kl: Mapping[str, float]) -> str | None:
-    """Say what the last argument is taken for, None if its features are those of no reading."""
-    there = set(kl) - {"μ²", "μ"}
-    for reads, (square, log, _) in _SPREAD.items():
-        if there == {square, log}:
-            return reads
-    for reads, (square, log, _) in _SPREAD.items():  # a piece is missing
-        if there and there <= {square, log} and square != "same":
-            return reads
-    return None
-
-
-def _describe(probe: _Probe, fit: _Fit, wider: dict, spread: str) -> Audit:
+def _describe(probe: _Probe, fit: _Fit) -> Audit:
     faults, remarks = [], []
-    a, b = fit.weight()
+    wider = probe.scalings(fit)
+    a, b = fit.weights()
     likelihood = _likelihood(fit, faults)
-    reads, prior_variance = _read_kl(fit, spread, faults)
-    B, D, K = probe.batch, math.prod(probe.shape), probe.latent
-    first, over_first = _reduction("the dimensions", ("B", "D"), 0, wider, (B, D, K), faults)
+    sensible, prior = _read_kl(fit, faults)
+    M, D, K = probe.batch, math.prod(probe.shape), probe.latent
     latents = "the latent dimensions"
-    second, over_second = _reduction(latents, ("B", "K"), 1, wider, (B, D, K), faults)
+    first, over_first = _reduction("the dimensions", "D", 0, wider, (M, D, K), faults)
+    second, over_second = _reduction(latents, "K", 1, wider, (M, D, K), faults)
     kl_weight, weight = b / over_second, a / over_first
-    if probe.per_point:
-        remarks.append("it returns one value for each data point; their mean was audited")
+    if a and b and wider["M"] is not None and not math.isclose(*wider["M"], rel_tol=1e-3):
+        faults.append("the two terms treat the batch differently: β changes with its size")
+    if math.prod(probe.returns) > 1:
+        remarks.append(f"it returns shape {probe.returns}, not one number; the mean was audited")
+    if probe.returns == (M,) and M > 1:
         first = first.replace("mean over the batch", "each point")
         second = second.replace("mean over the batch", "each point")
     if fit.binary and likelihood not in ("none", NONE):
@@ -789,148 +754,150 @@ def _describe(probe: _Probe, fit: _Fit, wider: dict, spread: str) -> Audit:
         )
     if b < 0:
         faults.append("the KL term has the wrong sign: it is subtracted, and has no lower bound")
-    if not fit.kl:
-        faults.append("there is no KL term: this trains an autoencoder")
-    if not fit.reconstruction:
+    if not fit.code:
+        seen = " that float32 could show" * probe.single
+        faults.append(f"there is no KL term{seen}: this trains an autoencoder")
+    if not fit.image:
         faults.append("there is no reconstruction term")
-    whole = likelihood.startswith(("Bern", "cont")) and math.isclose(a, b, rel_tol=1e-6)
-    for i, (size, over) in enumerate((("D", "the dimensions of x"), ("K", latents))):
-        ratios = wider[size]
-        if ratios is None or not a or not fit.kl or whole:
-            continue
-        here, elsewhere = (math.isclose(ratios[j], 0.5, rel_tol=1e-4) for j in (i, 1 - i))
-        if here and not elsewhere:
+    whole = likelihood.startswith(("Bern", "cont")) and _SAME(a, b)
+    for said, other, size, number, times, over in (
+        (first, second, "D", D, weight, "the dimensions"),
+        (second, first, "K", K, kl_weight, latents),
+    ):
+        alone = f"mean over {over}" in said and f"divided by {size}" not in other
+        if alone and fit.image and fit.code and not whole and not _SAME(times, number):
             remarks.append(f"a mean over {over} where −ELBO has a sum")
-    if reads is not None and math.isclose(kl_weight, 2, rel_tol=1e-6) and likelihood != "none":
+    if fit.reads is not None and _SAME(kl_weight, 2) and fit.image:
         remarks.append("the KL term counts twice: β = 2 is meant, or its ½ is missing")
-    faults += probe.unreached() if fit.kl or fit.reconstruction else []
+    if fit.code or fit.image:
+        faults += probe.unreached() + probe.elsewhere(fit)
     variance = beta = normalised = None
-    if a > 0 and b > 0:
-        variance, beta, normalised = _units(fit, likelihood, a, b, B, D, K, prior_variance)
-        if likelihood == "Gaussian" and not normalised:
-            remarks.append(
-                f"squared error without its constant: β = 1 for this s²,"
-                f" or β = {_number(variance)} for s² = 1"
-            )
-            if math.isclose(weight, 1, rel_tol=1e-6) and math.isclose(kl_weight, 1, rel_tol=1e-6):
-                remarks.append("the squared error has no ½ in front of it")
-    elif a > 0 and not fit.kl:
+    if a > 0 and not fit.code:
         beta = 0.0
+    elif a > 0 and b > 0 and sensible:
+        variance, beta, normalised = _units(fit, likelihood, a, b, M, D, K, prior)
+        if likelihood == "Gaussian" and not normalised and beta == 1:
+            other = "" if _SAME(variance, 1) else f", or β = {variance:.4g} for s² = 1"
+            remarks.append(
+                "squared error without its constant, which a fixed s does not need:"
+                f" β = 1 for this s²{other}"
+            )
+            if _SAME(weight, 1) and _SAME(kl_weight, 1):
+                remarks.append("the squared error has no ½ in front of it")
+        if likelihood == "Laplace" and not _SAME(beta, 1):
+            remarks.append(f"the scale is 1 for this β, or {beta:.4g} for β = 1")
     return Audit(
-        likelihood, variance, beta, reads, prior_variance, first, second, weight, kl_weight,
-        normalised, tuple(faults), tuple(dict.fromkeys(remarks)), fit.residual, True,
+        likelihood, variance, beta, fit.reads, prior, first, second, weight, kl_weight,
+        normalised, tuple(faults), tuple(remarks), fit.residual, True,
     )  # fmt: skip
 
 
 def _likelihood(fit: _Fit, faults: list[str]) -> str:
-    if not fit.reconstruction:
+    if not fit.image:
         return "none"
-    first = next(iter(fit.reconstruction.values()))
-    for name, proportions in _LIKELIHOODS.items():
-        if set(proportions) == set(fit.reconstruction) and all(
-            math.isclose(fit.reconstruction[f], first * w, rel_tol=1e-5)
-            for f, w in proportions.items()
+    first = next(iter(fit.image.values()))
+    for name, shares in _LIKELIHOODS.items():
+        if set(shares) == set(fit.image) and all(
+            _SAME(fit.image[f], first * w) for f, w in shares.items()
         ):
             return name
-    said = ", ".join(f"{_number(w)} × {_NAMES[f]}" for f, w in fit.reconstruction.items())
-    faults.append(f"the reconstruction term is no likelihood known here: {said}")
+    faults.append(f"the reconstruction term is no likelihood known here: {_said(fit.image)}")
     return NONE
 
 
-def _read_kl(fit: _Fit, spread: str, faults: list[str]) -> tuple[str | None, float | None]:
-    """Say what the last argument is taken for, and the prior's variance; name what is wrong."""
-    kl, symbol = fit.kl, READINGS[spread]
-    if not kl:
-        return None, None
-    reads = _reading(kl)
-    if "exp of half" in kl and reads is None:
-        faults.append("σ stands where σ² belongs: exp(½ ln σ²) is added, not exp(ln σ²)")
-        return None, None
-    if {"exp of minus", "μ² exp of minus"} & set(kl):
-        faults.append("this is KL(p‖q), the other direction")
-        return None, None
+def _said(weights: dict[str, float]) -> str:
+    return ", ".join(f"{w:.4g} × {name}" for name, w in weights.items())
+
+
+def _read_kl(fit: _Fit, faults: list[str]) -> tuple[bool, float | None]:
+    """Name what is wrong with the KL term; return whether it is one, and the prior's variance."""
+    code, reads, spread = fit.code, fit.reads, fit.spread
+    if not code:
+        return False, None
     if reads is None:
-        faults.append(f"the KL term is that of no Gaussian: it holds {', '.join(sorted(kl))}")
-        return None, None
+        turned = {"t", "exp(−t)", "μ² exp(−t)"}
+        if set(code) == turned and all(_SAME(code[name], code["t"]) for name in turned):
+            faults.append("this is KL(p‖q), the other direction")
+        elif "exp(t/2)" in code and spread == "log_variance":
+            faults.append("σ stands where σ² belongs: exp(½ ln σ²) is added, not exp(ln σ²)")
+        else:
+            faults.append(f"with t = {READINGS[spread]} the KL term is that of no Gaussian: it is"
+                          f" {_said(code)}")  # fmt: skip
+        return False, None
     square, log, multiple = _SPREAD[reads]
-    missing = [
-        said
-        for feature, said in (("μ²", "μ²"), (square, "σ²"), (log, "ln σ²"))
-        if feature not in kl
-    ]
+    if reads != spread:
+        faults.append(
+            f"the last argument is taken for {READINGS[reads]}, and is {READINGS[spread]}"
+        )
+    pieces = {"μ²": "μ²", square: "σ²", log: "ln σ²"}
+    missing = [said for feature, said in pieces.items() if feature not in code]
     if missing:
         faults.append(f"{' and '.join(missing)} is missing from the KL term")
-        return reads, None
-    if "μ" in kl:
-        remark = -kl["μ"] / (2 * kl["μ²"])
-        faults.append(f"the KL term is smallest at μ = {_number(remark)}, not at 0")
-    if reads != spread:
-        faults.append(f"the last argument is taken for {READINGS[reads]}, and is {symbol}")
-    if not math.isclose(kl["μ²"], kl[square], rel_tol=1e-5):
+        return False, None
+    if "μ" in code:
         faults.append(
-            f"μ² and σ² have different weights, {_number(kl['μ²'])} and {_number(kl[square])}:"
+            f"the KL term is smallest at μ = {-code['μ'] / (2 * code['μ²']):.4g}, not at 0"
+        )
+    prior = -code[log] / multiple / code[square]
+    for name, share in (("μ²", code["μ²"] / code[square]), ("ln σ²", prior)):
+        if share < 0:
+            faults.append(f"{name} has the wrong sign beside σ²")
+            return False, None
+    if not _SAME(code["μ²"], code[square]):
+        faults.append(
+            f"μ² and σ² have different weights, {code['μ²']:.4g} and {code[square]:.4g}:"
             " the divergence to no prior N(0, τ² I)"
         )
-        return reads, None
-    prior = -kl[log] / multiple / kl[square]
-    if not math.isclose(prior, 1, rel_tol=1e-5):
+        return True, None
+    if not _SAME(prior, 1):
         faults.append(
-            f"ln σ² has {_number(prior)} times the weight it should have beside σ² and μ²:"
-            f" a slip, or a prior N(0, {_number(prior)} I)"
+            f"ln σ² has {prior:.4g} times the weight it should have beside σ² and μ²:"
+            f" a slip, or a prior N(0, {prior:.4g} I)"
         )
-    return reads, prior
+    return True, prior
 
 
 def _reduction(
-    over: str, sizes: tuple[str, str], which: int, wider: dict, at: tuple[int, int, int],
-    faults: list[str],
-) -> tuple[str, float]:  # fmt: skip
+    over: str, size: str, which: int, wider: dict, at: tuple[int, int, int], faults: list[str]
+) -> tuple[str, float]:
     """Say in words how a term was reduced, and by which factor that multiplies its weight."""
     said, factor = [], 1.0
-    numbers = dict(zip("BDK", at, strict=True))
-    words = {"B": "the batch", sizes[1]: over}
-    for size in "BDK":
-        ratio = None if wider[size] is None else wider[size][which]
+    words = {"M": "the batch", size: over}
+    for name, number in zip("MDK", at, strict=True):
+        ratio = None if wider[name] is None else wider[name][which]
         if ratio is None:
-            if size in words:
-                said.append(f"unknown over {words[size]}, whose size is fixed")
-        elif math.isclose(ratio, 1, rel_tol=1e-4):
-            if size in words:
-                said.append(f"sum over {words[size]}")
-        elif math.isclose(ratio, 0.5, rel_tol=1e-4):
-            factor /= numbers[size]
-            said.append(f"mean over {words[size]}" if size in words else f"divided by {size}")
+            if name in words:
+                said.append(f"unknown over {words[name]}, whose size is fixed")
+        elif math.isclose(ratio, 1, rel_tol=1e-3):
+            if name in words:
+                said.append(f"sum over {words[name]}")
+        elif math.isclose(ratio, 0.5, rel_tol=1e-3):
+            factor /= number
+            said.append(f"mean over {words[name]}" if name in words else f"divided by {name}")
         else:
-            faults.append(f"doubling {size} multiplies the weight by {_number(ratio)}")
+            faults.append(f"doubling {name} multiplies the weight by {ratio:.4g}")
     return ", ".join(said), factor
 
 
 def _units(
-    fit: _Fit, likelihood: str, a: float, b: float, B: int, D: int, K: int, prior: float | None
+    fit: _Fit, likelihood: str, a: float, b: float, M: int, D: int, K: int, prior: float | None
 ) -> tuple[float | None, float | None, bool | None]:
     """Return s², β, and whether the constants are there."""
     if likelihood == NONE:
         return None, None, None
     # the KL term's own constant, −½ for each latent dimension, may have been left out
-    of_prior = math.log(prior) if prior is not None and prior > 0 else 0.0
-    of_kl = 0.5 * b * B * K * (of_prior - 1)
-    constants = [fit.constant - of_kl, fit.constant]
-    scale = abs(fit.constant) + abs(of_kl) + abs(a) * B * D
+    of_kl = 0.5 * b * M * K * (math.log(prior or 1) - 1)
+    constants = fit.constant - of_kl, fit.constant
+    scale = abs(fit.constant) + abs(of_kl) + abs(a) * M * D
     if likelihood == "Gaussian":
-        for constant in constants:
-            for unit in (b, 1.0, 1 / B, 1 / D, 1 / (B * D)):  # the weight of ln p(x|z)
-                s2 = unit / (2 * a)
-                expected = 0.5 * unit * B * D * math.log(2 * math.pi * s2)
-                if abs(constant - expected) < 1e-6 * scale and abs(expected) > 1e-5 * scale:
-                    return s2, b / unit, True
+        units = b, 1.0, 1 / M, 1 / D, 1 / (M * D)  # the weight of ln p(x|z)
+        for two_pi, constant, unit in itertools.product((2 * math.pi, 1), constants, units):
+            s2 = unit / (2 * a)
+            expected = 0.5 * unit * M * D * math.log(two_pi * s2)
+            if abs(constant - expected) < 1e-6 * scale and abs(expected) > 1e-5 * scale:
+                return s2, b / unit, two_pi != 1
         return b / (2 * a), 1.0, False
-    if likelihood == "Laplace":
-        return None, b / a, False
-    normalised = any(abs(constant) < 1e-6 * scale for constant in constants)
-    if likelihood.startswith("Bern") and not fit.binary:  # no likelihood on grey pixels
-        normalised = None
+    normalised = None
+    if likelihood.startswith("cont") or fit.binary:  # on grey pixels the others are no likelihood
+        normalised = any(abs(constant) < 1e-6 * scale for constant in constants)
     return None, b / a, normalised
-
-
-def _number(x: float) -> str:
-    return f"{x:.4g}"

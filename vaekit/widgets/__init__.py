@@ -13,6 +13,7 @@ from vaekit.widgets.gradient import GradientWidget
 from vaekit.widgets.kl import KLWidget
 from vaekit.widgets.latent_plane import LatentPlane
 from vaekit.widgets.running_mean import RunningMean
+from vaekit.widgets.two_fits import TwoFits
 
 __all__ = [
     "BayesWidget",
@@ -23,5 +24,6 @@ __all__ = [
     "KLWidget",
     "LatentPlane",
     "RunningMean",
+    "TwoFits",
     "TypeFormula",
 ]

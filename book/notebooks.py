@@ -177,7 +177,8 @@ def fill(
     executed : NotebookNode
         What the build ran.
     pictures : bool
-        Whether to keep the figures too: without them a notebook stays small in the history.
+        Whether to keep figures and the drawings of checks: without them a notebook stays small in
+        the history.
 
     Raises
     ------
@@ -196,6 +197,9 @@ def fill(
             shown = [output for output in done.outputs if output.get("name") != "stderr"]
             shown = [o for o in shown if pictures or not set(PICTURES) & set(o.get("data", ()))]
             cell.outputs = [clean(output, count, alt) for output in shown]
+        for output in () if pictures else cell.outputs:
+            if html := output.get("data", {}).get("text/html"):
+                output.data["text/html"] = re.sub(r"<svg\b.*?</svg>", "", html, flags=re.DOTALL)
 
 
 def clean(output: nbformat.NotebookNode, count: int, alt: str) -> nbformat.NotebookNode:
@@ -308,7 +312,8 @@ def faults(cell: nbformat.NotebookNode) -> list[str]:
     if cell.cell_type != "code":
         return []
     found = ["a stored error" for output in cell.outputs if output.output_type == "error"]
-    found += ["a stored picture" for o in cell.outputs if set(PICTURES) & set(o.get("data", ()))]
+    data = [output.get("data", {}) for output in cell.outputs]
+    found += ["a stored picture" for d in data if set(PICTURES) & set(d) or "<svg" in str(d)]
     if sum(output.output_type == "stream" for output in cell.outputs) > 1:
         found.append("what it prints is in pieces")
     checked = "nbval-check-output" in cell.metadata.get("tags", [])

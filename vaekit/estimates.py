@@ -219,7 +219,7 @@ class Estimate(Approximation):
 
 def with_error(value: float, standard_error: float) -> str:
     """Write a value and its standard error to two digits of the error: ``0.7213 ± 0.0012``."""
-    if not (math.isfinite(standard_error) and standard_error > 0):
+    if not (math.isfinite(standard_error) and standard_error > 1e-12):
         return f"{value:.4g} ± {standard_error:.2g}"
     digits = max(0, 1 - math.floor(math.log10(standard_error)))
     return f"{value:.{digits}f} ± {standard_error:.{digits}f}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -354,7 +355,7 @@ class Audit:
         elif not math.isnan(self.residual):
             why = "; float32, or an ε in a logarithm, may do that" * self.exact
             lines.append(f"Left over: {self.residual:.1g} of the term's standard deviation{why}.")
-        return "\n".join(lines)
+        return "\n".join(textwrap.fill(line, 76, subsequent_indent="  ") for line in lines)
 
     __repr__ = __str__
 

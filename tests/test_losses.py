@@ -487,7 +487,7 @@ def test_a_small_weight_and_a_small_number_in_the_logarithm():
 
         found = audit(by_hand)
         assert (found.verdict, found.faults) == ("Bernoulli, from probabilities, β = 1", ())
-        assert "an ε in a logarithm" in str(found)
+        assert "an ε in a logarithm" in " ".join(str(found).split())
 
 
 def test_variances_of_its_own():

@@ -17,7 +17,7 @@ book: .venv/ready
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 test: .venv/ready
-	$(RUN) pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(RUN) pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 notebooks: book
 	$(RUN) book.notebooks

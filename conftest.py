@@ -26,13 +26,6 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
         collector.skip_compare += ("text/html", "text/markdown")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the processes of `make test` share out the pages; any other file stays with one."""
-    for item in items:
-        if item.path.name != "test_pages.py":
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
-
-
 def build(root: Path) -> subprocess.CompletedProcess:
     """Run ``jupyter-book build .`` in `root`, in this environment."""
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "."]

@@ -125,8 +125,8 @@ def test_the_unit_changes_the_density_and_not_the_probability(mount):
     assert float(shown(page, "density")) == pytest.approx(density / 100, rel=2e-3)
     assert "179.5 and 180.5 cm" in page.inner_text("#widget")
     assert page.locator(".vk-bell .vk-label").all_text_contents() == [
-        "density per centimetre",
         "height in cm",
+        "density per centimetre",
     ]
 
 

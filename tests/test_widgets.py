@@ -104,14 +104,14 @@ def test_state_survives_json(plane):
         assert not re.search(r"^import ", state["_esm"], re.MULTILINE)
 
 
-def test_widgets_share_their_drawing():
-    """Nothing that the shared script defines is written again in a widget's own."""
+def test_widgets_share_their_drawing_and_their_formulas():
+    """Nothing that a shared script defines is written again in a widget's own."""
     folder = Path(base.__file__).parent
-    shared = re.findall(
-        r"^export (?:function|const) (\w+)", (folder / "drawing.js").read_text(), re.M
-    )
-    assert {"fixed", "svg", "drags", "followWidth"} <= set(shared)
-    for own in set(folder.glob("*.js")) - {folder / "drawing.js"}:
+    files = {folder / "drawing.js", folder / "gaussian.js"}
+    text = "".join(file.read_text() for file in files)
+    shared = re.findall(r"^export (?:function|const) (\w+)", text, re.M)
+    assert {"fixed", "svg", "drags", "followWidth", "live", "logDensity"} <= set(shared)
+    for own in set(folder.glob("*.js")) - files:
         again = re.findall(r"(?:function|const|let) (\w+)", own.read_text())
         assert not set(shared) & set(again), own.name
         assert "ResizeObserver" not in own.read_text(), own.name

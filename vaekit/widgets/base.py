@@ -1,4 +1,4 @@
-"""What every widget is made of: the shared drawing script, its own script, one style sheet."""
+"""What every widget is made of: the shared scripts, its own script, one style sheet."""
 
 from pathlib import Path
 
@@ -8,14 +8,15 @@ _HERE = Path(__file__).parent
 
 
 def script(name: str) -> str:
-    """Join `drawing.js` and a widget's own `.js` into the one ES module that a page loads.
+    """Join the shared scripts and a widget's own `.js` into the one ES module that a page loads.
 
     Parameters
     ----------
     name : str
-        The file beside this one. It uses what `drawing.js` exports as if it stood in it.
+        The file beside this one. It uses what the shared scripts export as if it stood in it.
     """
-    parts = ((_HERE / file).read_text(encoding="utf-8") for file in ("drawing.js", name))
+    files = ("drawing.js", "gaussian.js", name)
+    parts = ((_HERE / file).read_text(encoding="utf-8") for file in files)
     return "\n".join(parts)
 
 

@@ -1,16 +1,6 @@
 // A cause z ~ N(0, 1) observed as x = z + s ε: prior, likelihood, posterior and evidence.
 // The formulas are those of chapter 4 with w = 1 and b = 0.
 
-/** The density of N(mu, sigma²) at x. */
-export function density(x, mu, sigma) {
-  return Math.exp(-0.5 * ((x - mu) / sigma) ** 2) / (sigma * Math.sqrt(2 * Math.PI));
-}
-
-/** Mean and standard deviation of p(z|x). */
-export function posterior(x, s) {
-  return [x / (1 + s ** 2), s / Math.sqrt(1 + s ** 2)];
-}
-
 /** p(x): the density of N(0, 1 + s²). */
 export function evidence(x, s) {
   return density(x, 0, Math.sqrt(1 + s ** 2));
@@ -28,7 +18,6 @@ const PRESETS = {
   "surprise": [4, 0.5],
 };
 const STEPS_PER_UNIT = 20; // what a drag or an arrow key can reach: multiples of 0.05
-const BIG_STEP = 10;
 const Z_MAX = 7;
 
 // The drawing, in pixels.
@@ -46,12 +35,6 @@ const LOOKS = {
   likelihood: ["var(--vk-pink)", "2 4", "dotted"],
   posterior: ["var(--vk-blue)", "none", "solid"],
 };
-
-/** The smallest of 0.01, 0.02, 0.05, 0.1, … that holds the value: an axis changes in steps. */
-function ceilingOf(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value * (1 - 1e-9));
-}
 
 function render({ model, el }) {
   const key = (name) => `<span class="vk-key"><i class="vk-line"
@@ -74,70 +57,27 @@ function render({ model, el }) {
   const unit = () => (right() - LEFT) / (2 * Z_MAX);
   const px = (value) => LEFT + (value + Z_MAX) * unit();
 
-  function change(settings) {
-    for (const [name, value] of Object.entries(settings)) model.set(name, value);
-    model.save_changes();
-    draw();
-  }
+  const change = setter(model, draw);
 
-  for (const [label, [x, s]] of Object.entries(PRESETS)) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = label;
-    button.onclick = () => change({ x, s });
-    find(".vk-presets").append(button);
-  }
+  addButtons(find(".vk-presets"), PRESETS, ([x, s]) => change({ x, s }));
 
-  function makeSlider(name, label, shape) {
-    const [low, high] = model.get(`${name}_limits`);
-    const handle = makeHandle("vk-p", {
-      "data-name": name, "aria-label": label, "aria-valuemin": low, "aria-valuemax": high,
-    }, svg("rect", { class: "vk-touch", x: -15, y: -17, width: 30, height: 34, rx: 6 }), shape);
-    function move(value) {
-      const grid = Math.round(Math.min(high, Math.max(low, value)) * STEPS_PER_UNIT);
-      change({ [name]: grid / STEPS_PER_UNIT });
-    }
-    steps(handle, (event) => {
-      const value = model.get(name);
-      const big = BIG_STEP / STEPS_PER_UNIT;
-      const step = event.shiftKey ? big : 1 / STEPS_PER_UNIT;
-      return {
-        ArrowRight: value + step, ArrowUp: value + step, PageUp: value + big, End: high,
-        ArrowLeft: value - step, ArrowDown: value - step, PageDown: value - big, Home: low,
-      };
-    }, move);
-    drags(handle, handle, (event) => {
-      // Screen pixels, which differ from the drawing's own where the page is scaled.
-      const scale = unit() * (densities.getBoundingClientRect().width / width);
-      const start = model.get(name) - event.clientX / scale;
-      return (e) => move(start + e.clientX / scale);
+  const sliderOf = (name, label, shape) =>
+    makeSlider(densities, "vk-p", { "data-name": name, "aria-label": label }, shape, {
+      limits: model.get(`${name}_limits`), grid: STEPS_PER_UNIT, leap: 0.5, unit,
+      value: () => model.get(name), move: (value) => change({ [name]: value }),
     });
-    return handle;
-  }
   // Handles live as long as the widget, so that focus and a drag survive every redraw.
   const handles = {
-    x: makeSlider("x", "observation x", svg("circle", { r: 8 })),
-    s: makeSlider("s", "standard deviation s of the noise",
-      svg("path", { d: "M-11 0l6-5v3.5h10v-3.5l6 5l-6 5v-3.5h-10v3.5z" })),
+    x: sliderOf("x", "observation x", knobs.dot()),
+    s: sliderOf("s", "standard deviation s of the noise", knobs.arrows()),
   };
   const plot = svg("g");
   densities.append(plot, ...Object.values(handles));
 
-  /** Both axes: ticks of the vertical one are [height, label]. */
-  function drawAxes(parent, ticks, bottom) {
-    for (const [height, label] of ticks) {
-      parent.append(
-        line("grid", LEFT, height, right(), height),
-        write("tick", label, LEFT - 6, height + 4, "end"));
-    }
-    for (let v = -6; v <= 6; v += width < 500 ? 3 : 2) {
-      parent.append(
-        line("axis", px(v), bottom, px(v), bottom + 4),
-        write("tick", fixed(v, 0), px(v), bottom + 17, "middle"));
-    }
-    parent.append(
-      line("axis", LEFT, bottom, right(), bottom),
-      write("label", "z", right(), bottom + 32, "end"));
+  function axes(parent, ticks, bottom) {
+    const marks = [];
+    for (let v = -6; v <= 6; v += width < 500 ? 3 : 2) marks.push([px(v), fixed(v, 0)]);
+    drawAxes(parent, LEFT, right(), bottom, ticks, marks, "z");
   }
 
   /** The path of a curve over the picture's width, one point every two pixels. */
@@ -151,11 +91,11 @@ function render({ model, el }) {
 
   function drawDensities(x, s, mean, sd) {
     plot.replaceChildren();
-    const top = ceilingOf(1 / (sd * Math.sqrt(2 * Math.PI)));
+    const top = roundUp(1 / (sd * Math.sqrt(2 * Math.PI)));
     const { top: high, bottom } = CURVES;
     const y = (f) => bottom - (f / top) * (bottom - high);
     const digits = top < 1 ? 2 : 1;
-    drawAxes(plot, [0, top / 2, top].map((v) => [y(v), v && fixed(v, digits)]), BOTTOM);
+    axes(plot, [0, top / 2, top].map((v) => [y(v), v && fixed(v, digits)]), BOTTOM);
     const curves = {
       prior: (z) => density(z, 0, 1),
       likelihood: (z) => density(x, z, s),
@@ -181,10 +121,10 @@ function render({ model, el }) {
   function drawArea(x, s) {
     area.replaceChildren();
     // The scale follows the noise alone: drag x, and areas compare.
-    const top = ceilingOf(density(0, 0, 1) * density(0, 0, s));
+    const top = roundUp(density(0, 0, 1) * density(0, 0, s));
     const y = (f) => AREA.bottom - (f / top) * (AREA.bottom - AREA.top);
     const digits = top < 0.1 ? 3 : 2;
-    drawAxes(area, [0, top / 2, top].map((v) => [y(v), v && fixed(v, digits)]), AREA.bottom);
+    axes(area, [0, top / 2, top].map((v) => [y(v), v && fixed(v, digits)]), AREA.bottom);
     const d = path((z) => product(z, x, s), y);
     area.append(
       write("label", "prior × likelihood: p(z) p(x|z)", 4, 12),
@@ -203,10 +143,8 @@ function render({ model, el }) {
     find("[data-legend=prior]").textContent = "N(0, 1)";
     find("[data-legend=likelihood]").textContent = `x = ${fixed(x, 2)}, s = ${fixed(s, 2)}`;
     find("[data-legend=posterior]").textContent = `N(${fixed(mean, 2)}, ${fixed(sd, 2)}²)`;
-    for (const [name, value] of [["x", x], ["s", s]]) {
-      handles[name].setAttribute("aria-valuenow", value);
-      handles[name].setAttribute("aria-valuetext", fixed(value, 2));
-    }
+    announce(handles.x, x, fixed(x, 2));
+    announce(handles.s, s, fixed(s, 2));
     const p = evidence(x, s);
     find(".vk-sentence").innerHTML =
       `<span class="vk-key"><i class="vk-box vk-positive"></i>The area is the evidence,</span>
@@ -217,18 +155,7 @@ function render({ model, el }) {
       `Prior times likelihood; its area, the evidence, is ${fixed(p, 4)}`);
   }
 
-  const events = ["change:x", "change:s"];
-  for (const event of events) model.on(event, draw);
-  keepKeys(el);
-  draw();
-  const unfollow = followWidth(densities, (wide) => {
-    width = Math.max(280, wide);
-    draw();
-  });
-  return () => {
-    unfollow();
-    for (const event of events) model.off(event, draw);
-  };
+  return live(model, el, ["x", "s"], densities, (wide) => { width = wide; }, draw);
 }
 
 export default { render };

@@ -95,3 +95,120 @@ export function followWidth(node, draw) {
     cancelAnimationFrame(next);
   };
 }
+
+/** A function that sets traits and draws. */
+export const setter = (model, draw) => (settings) => {
+  for (const [name, value] of Object.entries(settings)) model.set(name, value);
+  model.save_changes();
+  draw();
+};
+
+/** A button for each entry of `choices`; pressed, it hands the entry's value to `choose`. */
+export function addButtons(parent, choices, choose) {
+  for (const [label, choice] of Object.entries(choices)) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = label;
+    button.onclick = () => choose(choice);
+    parent.append(button);
+  }
+}
+
+/** What a handle looks like; around it a finger has room. */
+export const knobs = {
+  dot: () => svg("circle", { r: 8 }),
+  arrows: () => svg("path", { d: "M-11 0l6-5v3.5h10v-3.5l6 5l-6 5v-3.5h-10v3.5z" }),
+  room: () => svg("rect", { class: "vk-touch", x: -15, y: -17, width: 30, height: 34, rx: 6 }),
+};
+
+/**
+ * Let a pointer move `handle` along the axis of `picture`: `value()` is where it stands, `move` takes
+ * it elsewhere, and `unit()` is the length of one unit in the drawing.
+ */
+export function slides(handle, picture, unit, value, move) {
+  drags(handle, handle, (event) => {
+    // Screen pixels, which differ from the drawing's own where the page is scaled.
+    const scale = unit() * (picture.getBoundingClientRect().width / picture.viewBox.baseVal.width);
+    const start = value() - event.clientX / scale;
+    return (e) => move(start + e.clientX / scale);
+  });
+}
+
+/**
+ * A handle that keys and a pointer move along the axis of `picture` to multiples of 1/`grid` between
+ * `limits`: by `step`, or by `leap` with Shift and the page keys. The rest is as for `slides`.
+ */
+export function makeSlider(picture, kind, attributes, shape, axis) {
+  const { limits: [low, high], grid, step = 1 / grid, leap, unit, value, move } = axis;
+  const handle = makeHandle(
+    kind, { "aria-valuemin": low, "aria-valuemax": high, ...attributes }, knobs.room(), shape);
+  const go = (to) => move(Math.round(Math.min(high, Math.max(low, to)) * grid) / grid);
+  steps(handle, (event) => {
+    const at = value();
+    const by = event.shiftKey ? leap : step;
+    return {
+      ArrowRight: at + by, ArrowUp: at + by, PageUp: at + leap, End: high,
+      ArrowLeft: at - by, ArrowDown: at - by, PageDown: at - leap, Home: low,
+    };
+  }, go);
+  slides(handle, picture, unit, value, go);
+  return handle;
+}
+
+/** Say where a handle stands to who does not see it. */
+export function announce(handle, value, text) {
+  handle.setAttribute("aria-valuenow", value);
+  handle.setAttribute("aria-valuetext", text);
+}
+
+/** Both axes: `ticks` of the vertical one are [height, label], `marks` of the other [place, label]. */
+export function drawAxes(parent, left, right, bottom, ticks, marks, name) {
+  for (const [height, label] of ticks) {
+    parent.append(
+      line("grid", left, height, right, height),
+      write("tick", label, left - 6, height + 4, "end"));
+  }
+  for (const [place, label] of marks) {
+    parent.append(
+      line("axis", place, bottom, place, bottom + 4),
+      write("tick", label, place, bottom + 17, "middle"));
+  }
+  parent.append(
+    line("axis", left, bottom, right, bottom),
+    write("label", name, right, bottom + 32, "end"));
+}
+
+/** The smallest of 1, 2, 5, 10, … times a power of ten that holds the value: axes change in steps. */
+export function roundUp(value) {
+  if (!(value > 0) || value === Infinity) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return power * [1, 2, 5, 10].find((step) => step * power >= value * (1 - 1e-9));
+}
+
+/** The pattern of what is hatched, to be named as `url(#id)`. */
+export function hatching(id) {
+  const pattern = svg("pattern", {
+    id, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
+  });
+  pattern.append(line("hatch", 0, 0, 0, 6));
+  return pattern;
+}
+
+/**
+ * Draw now, whenever a trait of `names` changes, and at each new width of `node`, which `resize` gets;
+ * returns what ends that.
+ */
+export function live(model, el, names, node, resize, draw) {
+  const events = names.map((name) => `change:${name}`);
+  for (const event of events) model.on(event, draw);
+  keepKeys(el);
+  draw();
+  const unfollow = followWidth(node, (wide) => {
+    resize(Math.max(280, wide));
+    draw();
+  });
+  return () => {
+    unfollow();
+    for (const event of events) model.off(event, draw);
+  };
+}

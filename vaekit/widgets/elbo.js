@@ -1,21 +1,6 @@
 // A guess q = N(μ, σ²) against the posterior of a small model; ln p(x) = ELBO + gap as bars.
 // The model is p(z) = N(0, 1), p(x|z) = N(z, s²). The formulas are those of chapter 6; in nats.
 
-/** ln N(x; mu, sigma²). */
-export function logDensity(x, mu, sigma) {
-  return -0.5 * ((x - mu) / sigma) ** 2 - Math.log(sigma) - 0.5 * Math.log(2 * Math.PI);
-}
-
-/** KL(N(muP, sigmaP²) ‖ N(muQ, sigmaQ²)), closed form. */
-export function klGaussian(muP, sigmaP, muQ, sigmaQ) {
-  return Math.log(sigmaQ / sigmaP) + (sigmaP ** 2 + (muP - muQ) ** 2) / (2 * sigmaQ ** 2) - 0.5;
-}
-
-/** Mean and standard deviation of p(z|x). */
-export function posterior(x, s) {
-  return [x / (1 + s ** 2), s / Math.sqrt(1 + s ** 2)];
-}
-
 /** All the numbers of the widget. The gap is a divergence of its own, no difference of the others. */
 export function pieces(mu, sigma, x, s) {
   const fit = logDensity(x, mu, s) - sigma ** 2 / (2 * s ** 2);
@@ -30,7 +15,6 @@ export function pieces(mu, sigma, x, s) {
 }
 
 const STEPS_PER_UNIT = 20; // what a drag or an arrow key can reach: multiples of 0.05
-const BIG_STEP = 10;
 const Z_MAX = 4;
 
 // The drawing, in pixels.
@@ -41,12 +25,6 @@ const LANE = 186;
 const BOTTOM = 210;
 const UNDER = 36; // tick labels and the axis' name
 const ROW = 40; // a bar with its name above it
-
-/** The smallest of 1, 2, 5, 10, … that holds the value: an axis changes in steps. */
-function scaleFor(value) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value * (1 - 1e-9));
-}
 
 function render({ model, el }) {
   const id = `vk-${Math.random().toString(36).slice(2)}`; // a page may hold several widgets
@@ -71,11 +49,7 @@ function render({ model, el }) {
   const unit = () => (right() - LEFT) / (2 * Z_MAX);
   const at = (z) => LEFT + (z + Z_MAX) * unit();
 
-  function change(settings) {
-    for (const [name, value] of Object.entries(settings)) model.set(name, value);
-    model.save_changes();
-    draw();
-  }
+  const change = setter(model, draw);
 
   const presets = {
     "the prior": [0, 1],
@@ -84,49 +58,18 @@ function render({ model, el }) {
     "off": [-1, spread],
     "the posterior": [center, spread],
   };
-  for (const [label, [mu, sigma]] of Object.entries(presets)) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = label;
-    button.onclick = () => change({ mu, sigma });
-    find(".vk-presets").append(button);
-  }
+  addButtons(find(".vk-presets"), presets, ([mu, sigma]) => change({ mu, sigma }));
 
-  function makeSlider(name) {
-    const [low, high] = model.get(`${name}_limits`);
-    const handle = makeHandle("vk-p", {
-      "data-name": name,
-      "aria-label": `${name === "mu" ? "mean" : "standard deviation"} of the guess`,
-      "aria-valuemin": low, "aria-valuemax": high,
-    },
-    svg("rect", { class: "vk-touch", x: -15, y: -17, width: 30, height: 34, rx: 6 }),
-    name === "mu"
-      ? svg("circle", { r: 8 })
-      : svg("path", { d: "M-11 0l6-5v3.5h10v-3.5l6 5l-6 5v-3.5h-10v3.5z" }));
-
-    function move(value) {
-      const grid = Math.round(Math.min(high, Math.max(low, value)) * STEPS_PER_UNIT);
-      change({ [name]: grid / STEPS_PER_UNIT });
-    }
-    steps(handle, (event) => {
-      const value = model.get(name);
-      const big = BIG_STEP / STEPS_PER_UNIT;
-      const step = event.shiftKey ? big : 1 / STEPS_PER_UNIT;
-      return {
-        ArrowRight: value + step, ArrowUp: value + step, PageUp: value + big, End: high,
-        ArrowLeft: value - step, ArrowDown: value - step, PageDown: value - big, Home: low,
-      };
-    }, move);
-    drags(handle, handle, (event) => {
-      // Screen pixels, which differ from the drawing's own where the page is scaled.
-      const scale = unit() * (densities.getBoundingClientRect().width / width);
-      const start = model.get(name) - event.clientX / scale;
-      return (e) => move(start + e.clientX / scale);
+  const sliderOf = (name, said, shape) => makeSlider(
+    densities, "vk-p", { "data-name": name, "aria-label": `${said} of the guess` }, shape, {
+      limits: model.get(`${name}_limits`), grid: STEPS_PER_UNIT, leap: 0.5, unit,
+      value: () => model.get(name), move: (value) => change({ [name]: value }),
     });
-    return handle;
-  }
   // Handles live as long as the widget, so that focus and a drag survive every redraw.
-  const handles = { mu: makeSlider("mu"), sigma: makeSlider("sigma") };
+  const handles = {
+    mu: sliderOf("mu", "mean", knobs.dot()),
+    sigma: sliderOf("sigma", "standard deviation", knobs.arrows()),
+  };
   const plot = svg("g");
   densities.append(plot, ...Object.values(handles));
 
@@ -142,23 +85,15 @@ function render({ model, el }) {
   function drawDensities(mu, sigma) {
     plot.replaceChildren();
     const peak = 1 / (sigma * Math.sqrt(2 * Math.PI));
-    const top = peak <= 1 ? 1 : scaleFor(peak);
+    const top = roundUp(Math.max(1, peak));
     const y = (f) => DENSITY.bottom - (f / top) * (DENSITY.bottom - DENSITY.top);
-    for (const v of [0, top / 2, top]) {
-      plot.append(
-        line("grid", LEFT, y(v), right(), y(v)),
-        write("tick", v && fixed(v, 1), LEFT - 6, y(v) + 4, "end"));
-    }
-    for (let z = -Z_MAX; z <= Z_MAX; z += 2) {
-      plot.append(
-        line("axis", at(z), BOTTOM, at(z), BOTTOM + 4),
-        write("tick", fixed(z, 0), at(z), BOTTOM + 17, "middle"));
-    }
+    const marks = [];
+    for (let z = -Z_MAX; z <= Z_MAX; z += 2) marks.push([at(z), fixed(z, 0)]);
+    const ticks = [0, top / 2, top].map((v) => [y(v), v && fixed(v, 1)]);
+    drawAxes(plot, LEFT, right(), BOTTOM, ticks, marks, "z");
     const end = at(mu + sigma);
     plot.append(
       line("axis", LEFT, DENSITY.bottom, right(), DENSITY.bottom),
-      line("axis", LEFT, BOTTOM, right(), BOTTOM),
-      write("label", "z", right(), BOTTOM + 32, "end"),
       write("label", "density", 4, 12),
       curve("vk-q", 0, 1, y),
       curve("", center, spread, y),
@@ -174,7 +109,7 @@ function render({ model, el }) {
   function drawBars(numbers, texts) {
     bars.replaceChildren();
     const { evidence, elbo, fit } = numbers;
-    const low = -scaleFor(-Math.min(elbo, fit, evidence));
+    const low = -roundUp(Math.max(1, -Math.min(elbo, fit, evidence)));
     const px = (nats) => LEFT + (1 - nats / low) * (right() - LEFT);
     const rows = [
       [`ln p(x) = ${texts.evidence}`, 0, evidence, "plain"],
@@ -185,12 +120,7 @@ function render({ model, el }) {
     ];
     const bottom = rows.length * ROW + 22;
     bars.setAttribute("viewBox", `0 0 ${width} ${bottom + UNDER}`);
-    const hatch = svg("pattern", {
-      id: `${id}-hatch`, width: 6, height: 6,
-      patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
-    });
-    hatch.append(line("hatch", 0, 0, 0, 6));
-    bars.append(hatch);
+    bars.append(hatching(`${id}-hatch`));
     rows.forEach(([name, from, to, kind], i) => {
       const top = i * ROW + (i > 2 ? 18 : 4); // the ELBO's own two terms stand apart
       const [a, b] = [Math.min(px(from), px(to)), Math.max(px(from), px(to))];
@@ -205,14 +135,9 @@ function render({ model, el }) {
         ...[evidence, elbo].map((nats) => line("crossing", px(nats), top + 15, px(nats), top + 34)),
         svg("path", { ...looks[kind], "data-bar": i, d: `M${a} ${top + 17}H${b}v12H${a}z` }));
     });
-    for (const nats of [low, low / 2, 0]) {
-      bars.append(
-        line("axis", px(nats), bottom, px(nats), bottom + 4),
-        write("tick", fixed(nats, low === -1 || low === -5 ? 1 : 0), px(nats), bottom + 17, "middle"));
-    }
-    bars.append(
-      line("axis", LEFT, bottom, right(), bottom),
-      write("label", "nats", right(), bottom + 32, "end"));
+    const digits = low === -1 || low === -5 ? 1 : 0;
+    const marks = [low, low / 2, 0].map((nats) => [px(nats), fixed(nats, digits)]);
+    drawAxes(bars, LEFT, right(), bottom, [], marks, "nats");
   }
 
   function draw() {
@@ -229,10 +154,8 @@ function render({ model, el }) {
     drawDensities(mu, sigma);
     drawBars(numbers, { evidence, gap, elbo, fit, kl });
     find("[data-legend=q]").textContent = `guess q = N(${fixed(mu, 2)}, ${fixed(sigma, 2)}²)`;
-    for (const [name, number] of [["mu", mu], ["sigma", sigma]]) {
-      handles[name].setAttribute("aria-valuenow", number);
-      handles[name].setAttribute("aria-valuetext", fixed(number, 2));
-    }
+    announce(handles.mu, mu, fixed(mu, 2));
+    announce(handles.sigma, sigma, fixed(sigma, 2));
     const same = numbers.gap < 1e-12;
     const sentence = `ln p(x) = ELBO + KL(q‖posterior): ${evidence} = ${elbo} + ${gap} nats.`;
     find(".vk-sentence").textContent = same
@@ -241,18 +164,7 @@ function render({ model, el }) {
     bars.setAttribute("aria-label", sentence);
   }
 
-  const events = ["change:mu", "change:sigma"];
-  for (const event of events) model.on(event, draw);
-  keepKeys(el);
-  draw();
-  const unfollow = followWidth(densities, (wide) => {
-    width = Math.max(280, wide);
-    draw();
-  });
-  return () => {
-    unfollow();
-    for (const event of events) model.off(event, draw);
-  };
+  return live(model, el, ["mu", "sigma"], densities, (wide) => { width = wide; }, draw);
 }
 
 export default { render };

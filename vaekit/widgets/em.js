@@ -29,11 +29,11 @@ export function heights(data, mu, muQ, known, sd) {
   let divergence = 0;
   for (const x of data) {
     const joint = logJoint(x, mu, known, sd);
-    const posterior = logPosterior(x, mu, known, sd);
+    const exact = logPosterior(x, mu, known, sd);
     likelihood += logSum(...joint) / data.length;
     logPosterior(x, muQ, known, sd).forEach((logQ, z) => {
       bound += (Math.exp(logQ) * (joint[z] - logQ)) / data.length;
-      divergence += (Math.exp(logQ) * (logQ - posterior[z])) / data.length;
+      divergence += (Math.exp(logQ) * (logQ - exact[z])) / data.length;
     });
   }
   return { likelihood, bound, divergence };
@@ -95,15 +95,11 @@ function render({ model, el }) {
   const px = (value) => LEFT + (value - low) * unit();
   const at = (mu, muQ = model.get("mu_q")) => heights(data, mu, muQ, known, sd);
 
-  function change(settings) {
-    for (const [name, value] of Object.entries(settings)) model.set(name, value);
-    model.save_changes();
-    draw();
-  }
+  const change = setter(model, draw);
   const eStep = () => ({ mu_q: model.get("mu") });
   const clamp = (value) => Math.min(high, Math.max(low, value));
   const goUp = (muQ) => ({ mu_q: muQ, mu: clamp(mStep(data, muQ, known, sd)) });
-  const buttons = {
+  const turns = {
     "E-step": () => change(eStep()),
     "M-step": () => change(goUp(model.get("mu_q"))),
     "20 turns": () => {
@@ -112,35 +108,14 @@ function render({ model, el }) {
     },
     "start anew": () => change(first),
   };
-  for (const [label, act] of Object.entries(buttons)) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = label;
-    button.onclick = act;
-    find(".vk-presets").append(button);
-  }
+  addButtons(find(".vk-presets"), turns, (act) => act());
 
-  const handle = makeHandle("vk-q", {
-    "data-name": "mu", "aria-label": "unknown mean μ in centimetres",
-    "aria-valuemin": low, "aria-valuemax": high,
-  },
-  svg("rect", { class: "vk-touch", x: -17, y: -17, width: 34, height: 34, rx: 6 }),
-  svg("circle", { r: 8 }));
-  const move = (value) => change({ mu: Math.round(clamp(value) * GRID) / GRID });
-  steps(handle, (event) => {
-    const value = model.get("mu");
-    const step = (event.shiftKey ? 10 : 1) / GRID;
-    return {
-      ArrowRight: value + step, ArrowUp: value + step, PageUp: value + 10 / GRID, End: high,
-      ArrowLeft: value - step, ArrowDown: value - step, PageDown: value - 10 / GRID, Home: low,
-    };
-  }, move);
-  drags(handle, handle, (event) => {
-    // Screen pixels, which differ from the drawing's own where the page is scaled.
-    const scale = unit() * (curves.getBoundingClientRect().width / width);
-    const start = model.get("mu") - event.clientX / scale;
-    return (e) => move(start + e.clientX / scale);
-  });
+  const handle = makeSlider(
+    curves, "vk-q", { "data-name": "mu", "aria-label": "unknown mean μ in centimetres" },
+    knobs.dot(), {
+      limits: [low, high], grid: GRID, leap: 0.5, unit,
+      value: () => model.get("mu"), move: (mu) => change({ mu }),
+    });
   const plot = svg("g");
   curves.append(plot, handle);
 
@@ -150,15 +125,10 @@ function render({ model, el }) {
   const top = Math.max(...everywhere) + 0.25;
   const floor = Math.min(...everywhere) - 0.5;
 
-  function drawAxis(parent, bottom, label) {
-    for (let v = Math.ceil(low); v <= high; v++) {
-      parent.append(
-        line("axis", px(v), bottom, px(v), bottom + 4),
-        write("tick", fixed(v, 0), px(v), bottom + 17, "middle"));
-    }
-    parent.append(
-      line("axis", LEFT, bottom, right(), bottom),
-      write("label", label, right(), bottom + 31, "end"));
+  function axes(parent, ticks, bottom, label) {
+    const marks = [];
+    for (let v = Math.ceil(low); v <= high; v++) marks.push([px(v), fixed(v, 0)]);
+    drawAxes(parent, LEFT, right(), bottom, ticks, marks, label);
   }
 
   function drawCurves() {
@@ -169,11 +139,9 @@ function render({ model, el }) {
       x: LEFT, y: CURVES.top - 4, width: right() - LEFT, height: CURVES.bottom - CURVES.top + 4,
     }));
     plot.append(clip, write("label", "nats per flower", 4, 12));
-    for (let v = Math.ceil(floor); v <= top; v++) {
-      plot.append(
-        line("grid", LEFT, y(v), right(), y(v)),
-        write("tick", fixed(v, 0), LEFT - 6, y(v) + 4, "end"));
-    }
+    const ticks = [];
+    for (let v = Math.ceil(floor); v <= top; v++) ticks.push([y(v), fixed(v, 0)]);
+    axes(plot, ticks, CURVES.bottom + 52, "μ (cm)");
     const points = { likelihood: [], bound: [] };
     for (let p = LEFT; p <= right(); p += 3) {
       const here = at(low + (p - LEFT) / unit());
@@ -198,7 +166,6 @@ function render({ model, el }) {
         left ? "end" : "start"));
     }
     plot.append(write("label", "μ", LEFT - 6, LANE + 5, "end"));
-    drawAxis(plot, CURVES.bottom + 52, "μ (cm)");
     handle.setAttribute("transform", `translate(${px(mu)} ${LANE})`);
   }
 
@@ -232,7 +199,7 @@ function render({ model, el }) {
           ...box, y: y(unknown), height: BARS.bottom - y(unknown), fill: `url(#${id}-hatch)`,
         }));
     }
-    drawAxis(bars, BARS.bottom, "petal length (cm)");
+    axes(bars, [], BARS.bottom, "petal length (cm)");
   }
 
   function draw() {
@@ -241,8 +208,7 @@ function render({ model, el }) {
     drawCurves();
     drawBars();
     const [mu, muQ] = [model.get("mu"), model.get("mu_q")];
-    handle.setAttribute("aria-valuenow", mu);
-    handle.setAttribute("aria-valuetext", fixed(mu, 2));
+    announce(handle, mu, fixed(mu, 2));
     const here = at(mu);
     // Rounded together, so that the sum on the page adds up.
     const total = fixed(here.likelihood, 4);
@@ -262,18 +228,7 @@ function render({ model, el }) {
       `Histogram of the petal lengths, shared out by responsibilities at μ = ${fixed(muQ, 2)}`);
   }
 
-  const events = ["mu", "mu_q"].map((name) => `change:${name}`);
-  for (const event of events) model.on(event, draw);
-  keepKeys(el);
-  draw();
-  const unfollow = followWidth(curves, (wide) => {
-    width = Math.max(280, wide);
-    draw();
-  });
-  return () => {
-    unfollow();
-    for (const event of events) model.off(event, draw);
-  };
+  return live(model, el, ["mu", "mu_q"], curves, (wide) => { width = wide; }, draw);
 }
 
 export default { render };

@@ -1,26 +1,6 @@
 // A Gaussian of heights, and an interval whose probability is an area.
 // The formulas are those of chapter 2. All state is in metres; only what is shown changes its unit.
 
-/** The density of N(mu, sigma²) at x, per unit of x. */
-export function density(x, mu, sigma) {
-  return Math.exp(-0.5 * ((x - mu) / sigma) ** 2) / (sigma * Math.sqrt(2 * Math.PI));
-}
-
-/**
- * Φ(t), by its series at 0: Φ(t) = ½ + φ(t) (t + t³/3 + t⁵/(3·5) + …), which integration by parts
- * gives. All its terms have one sign, so that no digits cancel.
- */
-export function cumulative(t) {
-  if (Math.abs(t) > 9) return t > 0 ? 1 : 0; // to 1e-18
-  let term = t;
-  let sum = t;
-  for (let k = 3; Math.abs(term) > 1e-18 * Math.abs(sum); k += 2) {
-    term *= (t * t) / k;
-    sum += term;
-  }
-  return 0.5 + density(t, 0, 1) * sum;
-}
-
 /** P(lower ≤ X ≤ upper) for X ~ N(mu, sigma²). */
 export function probability(lower, upper, mu, sigma) {
   return cumulative((upper - mu) / sigma) - cumulative((lower - mu) / sigma);
@@ -50,12 +30,6 @@ const LANE = { bell: 210, interval: 244 };
 const AXIS = 266;
 const BELOW_AXIS = 36; // tick labels and the axis' name
 
-/** The smallest of 1, 2, 5, 10, 20, … times 10^k that holds the value: an axis changes in steps. */
-function ceiling(value) {
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value * (1 - 1e-9));
-}
-
 /** Three significant digits, and no exponent. */
 const short = (value) => fixed(value, Math.max(0, 2 - Math.floor(Math.log10(Math.max(value, 1e-4)))));
 
@@ -81,81 +55,47 @@ function render({ model, el }) {
   const scale = () => (right() - MARGIN.left) / (high - low); // pixels for a metre
   const px = (metres) => MARGIN.left + (metres - low) * scale();
 
-  function change(values) {
-    for (const [name, value] of Object.entries(values)) model.set(name, value);
-    model.save_changes();
-    draw();
-  }
+  const change = setter(model, draw);
   const within = (value, [least, most]) => Math.min(most, Math.max(least, value));
-  const onGrid = (value) => Math.round(value * PER_METRE) / PER_METRE;
 
-  for (const [label, ends] of Object.entries(EXAMPLES)) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = label;
-    button.onclick = () => {
-      const [lower, upper] = ends(model.get("mu"), model.get("sigma"));
-      change({ lower: within(lower, [low, high]), upper: within(upper, [low, high]) });
-    };
-    find(".vk-presets").append(button);
-  }
+  addButtons(find(".vk-presets"), EXAMPLES, (ends) => {
+    const [lower, upper] = ends(model.get("mu"), model.get("sigma"));
+    change({ lower: within(lower, [low, high]), upper: within(upper, [low, high]) });
+  });
   for (const radio of el.querySelectorAll("input")) {
     radio.onchange = () => change({ unit: radio.value });
   }
 
-  function makeSlider(name) {
-    const limits = model.get(name === "sigma" ? "sigma_limits" : "x_limits");
+  function sliderOf(name) {
+    const shape = { mu: knobs.dot(), sigma: knobs.arrows() }[name]
+      ?? svg("rect", { x: -5, y: -10, width: 10, height: 20, rx: 2 });
     // The finest step of σ is finer: it is the smaller number.
-    const step = name === "sigma" ? 0.005 : 1 / PER_METRE;
-    const leap = name === "sigma" ? 0.02 : LEAP;
-    const shape = {
-      mu: svg("circle", { r: 8 }),
-      sigma: svg("path", { d: "M-11 0l6-5v3.5h10v-3.5l6 5l-6 5v-3.5h-10v3.5z" }),
-    }[name] ?? svg("rect", { x: -5, y: -10, width: 10, height: 20, rx: 2 });
-    const handle = makeHandle(name in { mu: 1, sigma: 1 } ? "vk-p" : "vk-end", {
-      "data-name": name, "aria-label": SAID[name],
-      "aria-valuemin": limits[0], "aria-valuemax": limits[1],
-    }, svg("rect", { class: "vk-touch", x: -15, y: -16, width: 30, height: 32, rx: 6 }), shape);
-    const move = (value) => change({ [name]: onGrid(within(value, limits)) });
-    steps(handle, (event) => {
-      const value = model.get(name);
-      const by = event.shiftKey ? leap : step;
-      return {
-        ArrowRight: value + by, ArrowUp: value + by, PageUp: value + leap, End: limits[1],
-        ArrowLeft: value - by, ArrowDown: value - by, PageDown: value - leap, Home: limits[0],
-      };
-    }, move);
-    drags(handle, handle, (event) => {
-      // Screen pixels, which differ from the drawing's own where the page is scaled.
-      const onScreen = scale() * (bell.getBoundingClientRect().width / width);
-      const start = model.get(name) - event.clientX / onScreen;
-      return (e) => move(start + e.clientX / onScreen);
-    });
-    return handle;
+    const reach = name === "sigma"
+      ? { limits: model.get("sigma_limits"), step: 0.005, leap: 0.02 }
+      : { limits: [low, high], leap: LEAP };
+    return makeSlider(
+      bell, name in { mu: 1, sigma: 1 } ? "vk-p" : "vk-end",
+      { "data-name": name, "aria-label": SAID[name] }, shape, {
+        ...reach, grid: PER_METRE, unit: scale,
+        value: () => model.get(name), move: (value) => change({ [name]: value }),
+      });
   }
   // Handles live as long as the widget, so that focus and a drag survive every redraw.
-  const handles = Object.fromEntries(HANDLES.map((name) => [name, makeSlider(name)]));
+  const handles = Object.fromEntries(HANDLES.map((name) => [name, sliderOf(name)]));
   const plot = svg("g");
   bell.append(plot, ...Object.values(handles));
 
-  function drawAxes(top, { size, digits, symbol, name }) {
-    const y = (f) => PLOT.bottom - (f / top) * (PLOT.bottom - PLOT.top);
-    for (const f of [0, top / 2, top]) {
-      const label = f === 0 ? "0" : String(Number((f / size).toPrecision(3)));
-      plot.append(
-        line("grid", MARGIN.left, y(f), right(), y(f)),
-        write("tick", label, MARGIN.left - 6, y(f) + 4, "end"));
-    }
+  function axes(top, y, { size, digits, symbol, name }) {
+    const ticks = [0, top / 2, top].map(
+      (f) => [y(f), f === 0 ? "0" : String(Number((f / size).toPrecision(3)))]);
+    const marks = [];
     for (let x = low; x < high + 1e-9; x += 0.1) {
-      plot.append(
-        line("axis", px(x), AXIS, px(x), AXIS + 4),
-        write("tick", fixed(x * size, digits === 3 ? 1 : 0), px(x), AXIS + 17, "middle"));
+      marks.push([px(x), fixed(x * size, digits === 3 ? 1 : 0)]);
     }
+    drawAxes(plot, MARGIN.left, right(), AXIS, ticks, marks, `height in ${symbol}`);
     plot.append(
       line("axis", MARGIN.left, PLOT.bottom, right(), PLOT.bottom),
-      line("axis", MARGIN.left, AXIS, right(), AXIS),
-      write("label", `density per ${name}`, 4, 12),
-      write("label", `height in ${symbol}`, right(), AXIS + 32, "end"));
+      write("label", `density per ${name}`, 4, 12));
   }
 
   function draw() {
@@ -163,11 +103,11 @@ function render({ model, el }) {
     const ends = [model.get("lower"), model.get("upper")];
     const [a, b] = ends[0] <= ends[1] ? ends : [ends[1], ends[0]];
     const unit = UNITS[model.get("unit")];
-    const top = ceiling(density(mu, mu, sigma));
+    const top = roundUp(density(mu, mu, sigma));
     const y = (f) => PLOT.bottom - (f / top) * (PLOT.bottom - PLOT.top);
     bell.setAttribute("viewBox", `0 0 ${width} ${AXIS + BELOW_AXIS}`);
     plot.replaceChildren();
-    drawAxes(top, unit);
+    axes(top, y, unit);
 
     const curve = (from, to) => {
       const n = Math.max(2, Math.ceil((to - from) / 2));
@@ -200,8 +140,7 @@ function render({ model, el }) {
 
     const say = (metres) => fixed(metres * unit.size, unit.digits);
     for (const name of HANDLES) {
-      handles[name].setAttribute("aria-valuenow", model.get(name));
-      handles[name].setAttribute("aria-valuetext", `${say(model.get(name))} ${unit.symbol}`);
+      announce(handles[name], model.get(name), `${say(model.get(name))} ${unit.symbol}`);
     }
     find(`input[value=${model.get("unit")}]`).checked = true;
     find(".vk-name").textContent = `N(${say(mu)}, ${say(sigma)}²), in ${unit.symbol}`;
@@ -219,18 +158,7 @@ function render({ model, el }) {
        ${fixed(perUnit * length, 4)}.`;
   }
 
-  const events = [...HANDLES, "unit"].map((name) => `change:${name}`);
-  for (const event of events) model.on(event, draw);
-  keepKeys(el);
-  draw();
-  const unfollow = followWidth(bell, (wide) => {
-    width = Math.max(280, wide);
-    draw();
-  });
-  return () => {
-    unfollow();
-    for (const event of events) model.off(event, draw);
-  };
+  return live(model, el, [...HANDLES, "unit"], bell, (wide) => { width = wide; }, draw);
 }
 
 export default { render };

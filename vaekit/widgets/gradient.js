@@ -21,18 +21,6 @@ export function perSample(loss, mu, sigma, eps) {
   return [LOSSES[loss].slope(z), (LOSSES[loss].value(z) * eps) / sigma];
 }
 
-/** Density and distribution function of N(0, 1); the series is Φ = ½ + φ (t + t³/3 + t⁵/15 + …). */
-export function standardNormal(t) {
-  const density = Math.exp((-t * t) / 2) / Math.sqrt(2 * Math.PI);
-  let term = t;
-  let sum = t;
-  for (let k = 3; Math.abs(term) > 1e-17 * Math.abs(sum); k += 2) {
-    term *= (t * t) / k;
-    sum += term;
-  }
-  return { density, cdf: 0.5 + density * sum };
-}
-
 /** The derivative, and mean and variance of both one-sample estimates, in closed form. */
 export function exact(loss, mu, sigma) {
   const variance = sigma ** 2;
@@ -46,12 +34,12 @@ export function exact(loss, mu, sigma) {
   }
   if (loss === "step") {
     const t = mu / sigma;
-    const { density, cdf } = standardNormal(t);
-    const truth = density / sigma;
+    const phi = density(t, 0, 1);
+    const truth = phi / sigma;
     return {
       truth,
       pathwise: [0, 0],
-      score: [truth, (cdf - t * density) / variance - truth ** 2],
+      score: [truth, (cumulative(t) - t * phi) / variance - truth ** 2],
     };
   }
   const w = FREQUENCY;
@@ -144,11 +132,7 @@ function render({ model, el }) {
     return Array.from({ length: REPEATS }, (_, r) => all[r * most + n - 1] / n);
   }
 
-  function change(settings) {
-    for (const [name, value] of Object.entries(settings)) model.set(name, value);
-    model.save_changes();
-    draw();
-  }
+  const change = setter(model, draw);
   for (const radio of el.querySelectorAll("input")) {
     radio.onchange = () => change({ loss: radio.value });
   }
@@ -157,8 +141,7 @@ function render({ model, el }) {
   const handle = makeHandle("vk-p", {
     "aria-label": "n, samples in each estimate", "aria-valuemin": 1, "aria-valuemax": most,
   },
-  svg("rect", { class: "vk-touch", x: -17, y: -17, width: 34, height: 34, rx: 6 }),
-  svg("circle", { r: 8 }));
+  knobs.room(), knobs.dot());
   const move = (n) => change({ n: Math.round(Math.min(most, Math.max(1, n))) });
   steps(handle, (event) => {
     const n = model.get("n");
@@ -168,14 +151,9 @@ function render({ model, el }) {
       ArrowLeft: n - step, ArrowDown: n - step, PageDown: Math.floor(n / 2), Home: 1,
     };
   }, move);
-  drags(handle, handle, (event) => {
-    const scale = drawing.getBoundingClientRect().width / width;
-    const offset = event.clientX / scale - trackX(model.get("n"));
-    return (e) => {
-      const part = (e.clientX / scale - offset - LEFT - 14) / (inner() - 28);
-      move(most ** Math.min(1, Math.max(0, part)));
-    };
-  });
+  const share = () => Math.log(model.get("n")) / Math.log(most);
+  slides(handle, drawing, () => inner() - 28, share,
+    (part) => move(most ** Math.min(1, Math.max(0, part))));
   const plot = svg("g");
   drawing.append(plot, handle);
 
@@ -255,18 +233,7 @@ function render({ model, el }) {
         : `For the same spread the pathwise gradient needs ${times(1 / ratio)} times as many samples.`;
   }
 
-  const events = ["n", "loss", "seed"].map((name) => `change:${name}`);
-  for (const event of events) model.on(event, draw);
-  keepKeys(el);
-  draw();
-  const unfollow = followWidth(drawing, (wide) => {
-    width = Math.max(280, wide);
-    draw();
-  });
-  return () => {
-    unfollow();
-    for (const event of events) model.off(event, draw);
-  };
+  return live(model, el, ["n", "loss", "seed"], drawing, (wide) => { width = wide; }, draw);
 }
 
 export default { render };

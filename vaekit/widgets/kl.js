@@ -1,16 +1,6 @@
 // Two Gaussians p and q, and KL(p‖q) or KL(q‖p) as the area under its integrand.
 // The formulas are those of chapter 3; values are in nats.
 
-/** ln N(x; mu, sigma²). */
-export function logDensity(x, mu, sigma) {
-  return -0.5 * ((x - mu) / sigma) ** 2 - Math.log(sigma) - 0.5 * Math.log(2 * Math.PI);
-}
-
-/** KL(N(muP, sigmaP²) ‖ N(muQ, sigmaQ²)), closed form. */
-export function klGaussian(muP, sigmaP, muQ, sigmaQ) {
-  return Math.log(sigmaQ / sigmaP) + (sigmaP ** 2 + (muP - muQ) ** 2) / (2 * sigmaQ ** 2) - 0.5;
-}
-
 /** p(x) ln(p(x)/q(x)), whose integral is KL(p‖q); 0, its limit, where p(x) underflows. */
 export function integrand(x, muP, sigmaP, muQ, sigmaQ) {
   const logP = logDensity(x, muP, sigmaP);
@@ -41,7 +31,6 @@ const PRESETS = {
   "far apart": [-2, 1, 2, 1],
 };
 const STEPS_PER_UNIT = 20; // what a drag or an arrow key can reach: multiples of 0.05
-const BIG_STEP = 10;
 const X_MAX = 8;
 
 // The drawing, in pixels.
@@ -51,13 +40,6 @@ const UNDER = 36; // tick labels and the axis' name
 const DENSITY = { top: 24, bottom: 154 };
 const LANES = { p: 172, q: 206, bottom: 240 };
 const AREA = { top: 26, zero: 138.5, bottom: 176 };
-
-/** The smallest of 0.5, 1, 2, 5, 10, … that holds the value: an axis changes in steps. */
-function niceCeiling(value) {
-  if (value <= 0.5) return 0.5;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value * (1 - 1e-9));
-}
 
 function render({ model, el }) {
   const id = `vk-${Math.random().toString(36).slice(2)}`; // a page may hold several widgets
@@ -85,78 +67,33 @@ function render({ model, el }) {
   const unit = () => (right() - LEFT) / (2 * X_MAX);
   const x = (value) => LEFT + (value + X_MAX) * unit();
 
-  function change(settings) {
-    for (const [name, value] of Object.entries(settings)) model.set(name, value);
-    model.save_changes();
-    draw();
-  }
+  const change = setter(model, draw);
 
-  for (const [label, settings] of Object.entries(PRESETS)) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = label;
-    button.onclick = () => change(Object.fromEntries(NAMES.map((name, i) => [name, settings[i]])));
-    find(".vk-presets").append(button);
-  }
+  addButtons(find(".vk-presets"), PRESETS, (settings) =>
+    change(Object.fromEntries(NAMES.map((name, i) => [name, settings[i]]))));
   for (const radio of el.querySelectorAll("input")) {
     radio.onchange = () => change({ direction: radio.value });
   }
 
-  function makeSlider(name) {
+  function sliderOf(name) {
     const [parameter, which] = name.split("_");
-    const [low, high] = model.get(`${parameter}_limits`);
-    const handle = makeHandle(`vk-${which}`, {
-      "data-name": name,
-      "aria-label": `${parameter === "mu" ? "mean" : "standard deviation"} of ${which}`,
-      "aria-valuemin": low, "aria-valuemax": high,
-    },
-    svg("rect", { class: "vk-touch", x: -15, y: -17, width: 30, height: 34, rx: 6 }),
-    parameter === "mu"
-      ? svg("circle", { r: 8 })
-      : svg("path", { d: "M-11 0l6-5v3.5h10v-3.5l6 5l-6 5v-3.5h-10v3.5z" }));
-
-    function move(value) {
-      const grid = Math.round(Math.min(high, Math.max(low, value)) * STEPS_PER_UNIT);
-      change({ [name]: grid / STEPS_PER_UNIT });
-    }
-    steps(handle, (event) => {
-      const value = model.get(name);
-      const big = BIG_STEP / STEPS_PER_UNIT;
-      const step = event.shiftKey ? big : 1 / STEPS_PER_UNIT;
-      return {
-        ArrowRight: value + step, ArrowUp: value + step, PageUp: value + big, End: high,
-        ArrowLeft: value - step, ArrowDown: value - step, PageDown: value - big, Home: low,
-      };
-    }, move);
-    drags(handle, handle, (event) => {
-      // Screen pixels, which differ from the drawing's own where the page is scaled.
-      const scale = unit() * (densities.getBoundingClientRect().width / width);
-      const start = model.get(name) - event.clientX / scale;
-      return (e) => move(start + e.clientX / scale);
-    });
-    return handle;
+    const [said, shape] = parameter === "mu"
+      ? ["mean", knobs.dot()] : ["standard deviation", knobs.arrows()];
+    return makeSlider(
+      densities, `vk-${which}`, { "data-name": name, "aria-label": `${said} of ${which}` }, shape, {
+        limits: model.get(`${parameter}_limits`), grid: STEPS_PER_UNIT, leap: 0.5, unit,
+        value: () => model.get(name), move: (value) => change({ [name]: value }),
+      });
   }
   // Handles live as long as the widget, so that focus and a drag survive every redraw.
-  const handles = Object.fromEntries(NAMES.map((name) => [name, makeSlider(name)]));
+  const handles = Object.fromEntries(NAMES.map((name) => [name, sliderOf(name)]));
   const plot = svg("g");
   densities.append(plot, ...Object.values(handles));
 
-  /** Both axes: ticks of the vertical one are [height, label]. */
-  function drawAxes(parent, ticks, bottom) {
-    for (const [height, label] of ticks) {
-      parent.append(
-        line("grid", LEFT, height, right(), height),
-        write("tick", label, LEFT - 6, height + 4, "end"));
-    }
-    const spacing = width < 500 ? 4 : 2;
-    for (let v = -X_MAX; v <= X_MAX; v += spacing) {
-      parent.append(
-        line("axis", x(v), bottom, x(v), bottom + 4),
-        write("tick", fixed(v, 0), x(v), bottom + 17, "middle"));
-    }
-    parent.append(
-      line("axis", LEFT, bottom, right(), bottom),
-      write("label", "x", right(), bottom + 32, "end"));
+  function axes(parent, ticks, bottom) {
+    const marks = [];
+    for (let v = -X_MAX; v <= X_MAX; v += width < 500 ? 4 : 2) marks.push([x(v), fixed(v, 0)]);
+    drawAxes(parent, LEFT, right(), bottom, ticks, marks, "x");
   }
 
   /** Points {px, at, f(at)} of a curve over the picture's width, one every two pixels. */
@@ -173,9 +110,9 @@ function render({ model, el }) {
   function drawDensities(parameters, crossings) {
     plot.replaceChildren();
     const narrowest = Math.min(...Object.values(parameters).map(([, sigma]) => sigma));
-    const top = niceCeiling(1 / (narrowest * Math.sqrt(2 * Math.PI)));
+    const top = roundUp(Math.max(0.5, 1 / (narrowest * Math.sqrt(2 * Math.PI))));
     const y = (f) => DENSITY.bottom - (f / top) * (DENSITY.bottom - DENSITY.top);
-    drawAxes(plot, [0, top / 2, top].map((v) => [y(v), v && fixed(v, 2)]), LANES.bottom);
+    axes(plot, [0, top / 2, top].map((v) => [y(v), v && fixed(v, 2)]), LANES.bottom);
     plot.append(
       line("axis", LEFT, DENSITY.bottom, right(), DENSITY.bottom),
       write("label", "density", 4, 12),
@@ -199,16 +136,11 @@ function render({ model, el }) {
     const heights = points.map(({ f }) => f);
     const [low, high] = [Math.min(...heights), Math.max(...heights)];
     // The zero line stays put, a quarter up, and one scale serves both signs, so areas compare.
-    const top = niceCeiling(Math.max(high, -3 * low));
+    const top = roundUp(Math.max(0.5, high, -3 * low));
     const y = (f) => AREA.zero - (f / top) * (AREA.zero - AREA.top);
     const digits = top < 2 ? 2 : top < 10 ? 1 : 0;
-    const hatch = svg("pattern", {
-      id: `${id}-hatch`, width: 6, height: 6,
-      patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
-    });
-    hatch.append(line("hatch", 0, 0, 0, 6));
-    area.append(hatch);
-    drawAxes(area, [0, top / 2, top].map((v) => [y(v), v && fixed(v, digits)]), AREA.bottom);
+    area.append(hatching(`${id}-hatch`));
+    axes(area, [0, top / 2, top].map((v) => [y(v), v && fixed(v, digits)]), AREA.bottom);
     const oneSign = (sign) => {
       const part = points.map((point) => ({ ...point, f: sign * point.f > 0 ? point.f : 0 }));
       return `${path(part, y)}V${AREA.zero}H${LEFT}Z`;
@@ -248,10 +180,7 @@ function render({ model, el }) {
       const text = `${which} = N(${fixed(mu, 2)}, ${fixed(sigma, 2)}²)`;
       find(`[data-legend=${which}]`).textContent = text;
     }
-    for (const name of NAMES) {
-      handles[name].setAttribute("aria-valuenow", model.get(name));
-      handles[name].setAttribute("aria-valuetext", fixed(model.get(name), 2));
-    }
+    for (const name of NAMES) announce(handles[name], model.get(name), fixed(model.get(name), 2));
     find(`[data-kl=${first}${second}]`).textContent = fixed(klGaussian(...ordered), 4);
     find(`[data-kl=${second}${first}]`).textContent = fixed(klGaussian(...reversed), 4);
     find(`input[value=${first}${second}]`).checked = true;
@@ -274,18 +203,7 @@ function render({ model, el }) {
       "aria-label", `Integrand of ${kl}: area ${positive} above zero, ${negative} below`);
   }
 
-  const events = [...NAMES, "direction"].map((name) => `change:${name}`);
-  for (const event of events) model.on(event, draw);
-  keepKeys(el);
-  draw();
-  const unfollow = followWidth(densities, (wide) => {
-    width = Math.max(280, wide);
-    draw();
-  });
-  return () => {
-    unfollow();
-    for (const event of events) model.off(event, draw);
-  };
+  return live(model, el, [...NAMES, "direction"], densities, (wide) => { width = wide; }, draw);
 }
 
 export default { render };

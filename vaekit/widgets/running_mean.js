@@ -112,11 +112,7 @@ function render({ model, el }) {
     return drawn.all;
   }
 
-  function change(settings) {
-    for (const [name, value] of Object.entries(settings)) model.set(name, value);
-    model.save_changes();
-    draw();
-  }
+  const change = setter(model, draw);
   for (const radio of el.querySelectorAll("input")) {
     radio.onchange = () => change({ source: radio.value });
   }
@@ -126,19 +122,12 @@ function render({ model, el }) {
   const nAt = (place) => within(Math.round(10 ** (place / STEPS_PER_DECADE)), fewest, most);
 
   /** A handle that moves along its picture; `share` and `move` translate to and from its value. */
-  function makeSlider(picture, label, low, high, share, move, targets) {
+  function sliderOf(picture, label, low, high, share, move, targets) {
     const handle = makeHandle("vk-knob", {
       "aria-label": label, "aria-valuemin": low, "aria-valuemax": high,
-    },
-    svg("rect", { class: "vk-touch", x: -17, y: -17, width: 34, height: 34, rx: 6 }),
-    svg("circle", { r: 8 }));
+    }, knobs.room(), knobs.dot());
     steps(handle, targets, move);
-    drags(handle, handle, (event) => {
-      // Screen pixels, which differ from the drawing's own where the page is scaled.
-      const scale = (right() - LEFT) * (picture.getBoundingClientRect().width / width);
-      const start = share() - event.clientX / scale;
-      return (e) => move.byShare(start + e.clientX / scale);
-    });
+    slides(handle, picture, () => right() - LEFT, share, move.byShare);
     return handle;
   }
 
@@ -147,7 +136,7 @@ function render({ model, el }) {
   const movePlayer = (player) => change({ seed: within(Math.round(player), 1, players) });
   movePlayer.byShare = (share) => movePlayer(share * players + 0.5);
   const handles = {
-    n: makeSlider(path, "number of draws n", fewest, most, () => shareOf(model.get("n")), moveN,
+    n: sliderOf(path, "number of draws n", fewest, most, () => shareOf(model.get("n")), moveN,
       (event) => {
         const at = tick(model.get("n"));
         const step = event.shiftKey ? 10 : 1;
@@ -156,7 +145,7 @@ function render({ model, el }) {
           ArrowLeft: nAt(at - step), ArrowDown: nAt(at - step), PageDown: nAt(at - 10), Home: fewest,
         };
       }),
-    seed: makeSlider(crowd, "player", 1, players, () => (model.get("seed") - 0.5) / players,
+    seed: sliderOf(crowd, "player", 1, players, () => (model.get("seed") - 0.5) / players,
       movePlayer, (event) => {
         const at = model.get("seed");
         const step = event.shiftKey ? 10 : 1;
@@ -217,7 +206,7 @@ function render({ model, el }) {
     crowd.setAttribute("viewBox", `0 0 ${width} ${CROWD.label + 8}`);
     // Wide enough for nine intervals in ten.
     const ends = intervals.map(({ mean, half }) => Math.abs(mean - truth) + half);
-    const reach = ceiling(ends.sort((a, b) => a - b)[Math.floor(0.9 * ends.length)]);
+    const reach = roundUp(ends.sort((a, b) => a - b)[Math.floor(0.9 * ends.length)]);
     const digits = reach < 0.2 ? 2 : reach < 2 ? 1 : 0;
     const y = axes(plots.seed, CROWD, [truth - reach, truth + reach], digits);
     plots.seed.append(
@@ -263,31 +252,11 @@ function render({ model, el }) {
       `<b>${covering} of ${players}</b> intervals cover ${truth}. Crosses mark those that miss.`;
     crowd.setAttribute("aria-label", `Intervals of ${players} players: ${covering} cover ${truth}`);
     find(`input[value=${name}]`).checked = true;
-    for (const [trait, value] of [["n", n], ["seed", chosen]]) {
-      handles[trait].setAttribute("aria-valuenow", value);
-      handles[trait].setAttribute("aria-valuetext", `${trait === "n" ? "n = " : "player "}${value}`);
-    }
+    announce(handles.n, n, `n = ${n}`);
+    announce(handles.seed, chosen, `player ${chosen}`);
   }
 
-  const events = ["source", "n", "seed"].map((name) => `change:${name}`);
-  for (const event of events) model.on(event, draw);
-  keepKeys(el);
-  draw();
-  const unfollow = followWidth(path, (wide) => {
-    width = Math.max(280, wide);
-    draw();
-  });
-  return () => {
-    unfollow();
-    for (const event of events) model.off(event, draw);
-  };
-}
-
-/** The smallest of 1, 2, 5 times a power of ten that holds the value. */
-function ceiling(value) {
-  if (!(value > 0) || value === Infinity) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * [1, 2, 5, 10].find((factor) => factor * power >= value * (1 - 1e-9));
+  return live(model, el, ["source", "n", "seed"], path, (wide) => { width = wide; }, draw);
 }
 
 export default { render };

@@ -1,17 +1,10 @@
 // Two hills p = (1 − w) N(−d, 1) + w N(d, τ²), the Gaussian nearest to them in either direction of
 // KL, and both integrands. The formulas are those of chapter 7; values are in nats.
 
-const HALF_LOG_2PI = 0.5 * Math.log(2 * Math.PI);
-
-/** ln N(x; mu, sigma²). */
-export function logNormal(x, mu, sigma) {
-  return -0.5 * ((x - mu) / sigma) ** 2 - Math.log(sigma) - HALF_LOG_2PI;
-}
-
 /** ln p(x) and its first two derivatives. */
 export function target(x, { d, w, tau }) {
-  const left = Math.log(1 - w) + logNormal(x, -d, 1);
-  const right = Math.log(w) + logNormal(x, d, tau);
+  const left = Math.log(1 - w) + logDensity(x, -d, 1);
+  const right = Math.log(w) + logDensity(x, d, tau);
   const most = Math.max(left, right);
   const log = most + Math.log(Math.exp(left - most) + Math.exp(right - most));
   const share = Math.exp(right - log); // how likely x is from the right hill
@@ -40,7 +33,7 @@ const TOTAL = WEIGHT.reduce((sum, weight) => sum + weight, 0);
 export function reverseKl(mu, sigma, p) {
   let sum = 0;
   for (let i = 0; i < T.length; i++) {
-    const log = -0.5 * T[i] * T[i] - Math.log(sigma) - HALF_LOG_2PI;
+    const log = logDensity(T[i], 0, 1) - Math.log(sigma);
     sum += WEIGHT[i] * (log - target(mu + sigma * T[i], p).log);
   }
   return sum / TOTAL;
@@ -56,7 +49,7 @@ export function forwardKl(mu, sigma, p) {
   for (let i = 0; i <= n; i++) {
     const x = from + i * h;
     const { log } = target(x, p);
-    sum += Math.exp(log) * (log - logNormal(x, mu, sigma)) * h;
+    sum += Math.exp(log) * (log - logDensity(x, mu, sigma)) * h;
   }
   return sum;
 }
@@ -110,12 +103,6 @@ const UNDER = 34;
 const DENSITY = { top: 26, bottom: 160 };
 const AREA = { top: 26, zero: 96, bottom: 120 };
 
-/** The smallest of 0.1, 0.2, 0.5, 1, … that holds the value: an axis changes in steps. */
-function roundUp(value) {
-  const power = 10 ** Math.floor(Math.log10(Math.max(value, 0.1)));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value * (1 - 1e-9));
-}
-
 function render({ model, el }) {
   const id = `vk-${Math.random().toString(36).slice(2)}`; // a page may hold several widgets
   const limits = model.get("limits");
@@ -153,20 +140,13 @@ function render({ model, el }) {
   const unit = () => (right() - LEFT) / (2 * X_MAX);
   const x = (value) => LEFT + (value + X_MAX) * unit();
 
+  const change = setter(model, draw);
   for (const input of sliders.querySelectorAll("input")) {
     Object.assign(input.style, { width: "100%", minHeight: "34px", margin: "0", display: "block" });
-    input.oninput = () => {
-      model.set(input.dataset.name, Number(input.value));
-      model.save_changes();
-      draw();
-    };
+    input.oninput = () => change({ [input.dataset.name]: Number(input.value) });
   }
   for (const radio of el.querySelectorAll("input[type=radio]")) {
-    radio.onchange = () => {
-      model.set("start", radio.value);
-      model.save_changes();
-      draw();
-    };
+    radio.onchange = () => change({ start: radio.value });
   }
 
   function sample(f) {
@@ -179,20 +159,11 @@ function render({ model, el }) {
   const path = (points, y) => `M${points.map(({ px, f }) => `${px} ${y(f).toFixed(2)}`).join("L")}`;
 
   function axes(parent, ticks, bottom) {
-    for (const [height, label] of ticks) {
-      parent.append(
-        line("grid", LEFT, height, right(), height),
-        write("tick", label, LEFT - 6, height + 4, "end"));
+    const marks = [];
+    for (let v = -X_MAX; v <= X_MAX; v += width < 500 ? 5 : 2.5) {
+      marks.push([x(v), fixed(v, v % 1 ? 1 : 0)]);
     }
-    const spacing = width < 500 ? 5 : 2.5;
-    for (let v = -X_MAX; v <= X_MAX; v += spacing) {
-      parent.append(
-        line("axis", x(v), bottom, x(v), bottom + 4),
-        write("tick", fixed(v, v % 1 ? 1 : 0), x(v), bottom + 17, "middle"));
-    }
-    parent.append(
-      line("axis", LEFT, bottom, right(), bottom),
-      write("label", "x", right(), bottom + 32, "end"));
+    drawAxes(parent, LEFT, right(), bottom, ticks, marks, "x");
   }
 
   function drawDensities(p, fits) {
@@ -201,9 +172,9 @@ function render({ model, el }) {
     node.setAttribute("viewBox", `0 0 ${width} ${DENSITY.bottom + UNDER}`);
     const curves = [
       sample((at) => Math.exp(target(at, p).log)),
-      ...fits.map(([mu, sigma]) => sample((at) => Math.exp(logNormal(at, mu, sigma)))),
+      ...fits.map(([mu, sigma]) => sample((at) => Math.exp(logDensity(at, mu, sigma)))),
     ];
-    const top = roundUp(Math.max(...curves.flat().map(({ f }) => f)));
+    const top = roundUp(Math.max(0.1, ...curves.flat().map(({ f }) => f)));
     const y = (f) => DENSITY.bottom - (f / top) * (DENSITY.bottom - DENSITY.top);
     axes(node, [0, top / 2, top].map((v) => [y(v), v && fixed(v, 2)]), DENSITY.bottom);
     const filled = svg("path", {
@@ -225,12 +196,7 @@ function render({ model, el }) {
     node.replaceChildren();
     node.setAttribute("viewBox", `0 0 ${width} ${AREA.bottom + UNDER}`);
     const y = (f) => AREA.zero - (f / top) * (AREA.zero - AREA.top);
-    const hatch = svg("pattern", {
-      id: `${id}-${which}`, width: 6, height: 6,
-      patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
-    });
-    hatch.append(line("hatch", 0, 0, 0, 6));
-    node.append(hatch);
+    node.append(hatching(`${id}-${which}`));
     axes(node, [0, top / 2, top].map((v) => [y(v), v && fixed(v, 2)]), AREA.bottom);
     const oneSign = (sign) => {
       const part = points.map(({ px, f }) => ({ px, f: sign * f > 0 ? f : 0 }));
@@ -260,16 +226,16 @@ function render({ model, el }) {
     const pays = {
       forward: sample((at) => {
         const { log } = target(at, p);
-        return Math.exp(log) * (log - logNormal(at, ...forward));
+        return Math.exp(log) * (log - logDensity(at, ...forward));
       }),
       reverse: sample((at) => {
-        const log = logNormal(at, ...reverse);
+        const log = logDensity(at, ...reverse);
         return Math.exp(log) * (log - target(at, p).log);
       }),
     };
     // One scale for both, so that their areas compare; what is below zero has a third of the room.
     const top = roundUp(Math.max(
-      ...Object.values(pays).flat().map(({ f }) => Math.max(f, -3 * f))));
+      0.1, ...Object.values(pays).flat().map(({ f }) => Math.max(f, -3 * f))));
     drawArea("forward", pays.forward, top, "p(x) ln[p(x)/q(x)]");
     drawArea("reverse", pays.reverse, top, "q(x) ln[q(x)/p(x)]");
 
@@ -294,18 +260,7 @@ function render({ model, el }) {
     }
   }
 
-  const events = ["d", "w", "tau", "start"].map((name) => `change:${name}`);
-  for (const event of events) model.on(event, draw);
-  keepKeys(el);
-  draw();
-  const unfollow = followWidth(find(".vk-densities"), (wide) => {
-    width = Math.max(280, wide);
-    draw();
-  });
-  return () => {
-    unfollow();
-    for (const event of events) model.off(event, draw);
-  };
+  return live(model, el, ["d", "w", "tau", "start"], find(".vk-densities"), (wide) => { width = wide; }, draw);
 }
 
 export default { render };

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from torch import nn
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
 from vaekit import likelihoods, models, storage
 from vaekit.divergence import kl_diagonal, kl_standard_normal
@@ -235,6 +235,10 @@ def test_autoencoder_minimises_squares():
     squares = (x - ae.decoder(ae.encoder(x))).square().sum(-1)
     close(reconstruction, -squares - 2.5 * math.log(math.pi), 1e-5)
     assert kl.shape == (4, 3) and not kl.any()
+    ae = Autoencoder(mlp([5, 3]), mlp([3, 5]), BernoulliLikelihood())
+    x = x.round()
+    probabilities = ae.decoder(ae.encoder(x)).sigmoid()
+    close(ae.terms(x, torch.zeros(4, 3))[0], Bernoulli(probabilities).log_prob(x).sum(-1), 1e-5)
 
 
 def test_config_builds_the_same_model_again():

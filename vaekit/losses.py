@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vaekit.bounds import elbo
 from vaekit.divergence import kl_term
 from vaekit.gaussian import log_density
 from vaekit.likelihoods import BernoulliLikelihood, ContinuousBernoulliLikelihood
@@ -77,7 +78,7 @@ def gaussian_loss(
     if not ((variance > 0) & variance.isfinite()).all():
         raise ValueError(f"variance must be positive and finite, got {variance.tolist()}")
     log_likelihood = log_density(x, mean, variance.log()).sum(-1)
-    return (beta * kl_term(mu, log_variance).sum(-1) - log_likelihood).mean()
+    return -elbo(log_likelihood, beta * kl_term(mu, log_variance)).mean()
 
 
 def bernoulli_loss(
@@ -111,7 +112,7 @@ def bernoulli_loss(
     """
     _validate(h, x, mu, log_variance, "h", unit=True)
     log_likelihood = BernoulliLikelihood(grey=True).log_prob(h, x)
-    return (beta * kl_term(mu, log_variance).sum(-1) - log_likelihood).mean()
+    return -elbo(log_likelihood, beta * kl_term(mu, log_variance)).mean()
 
 
 def continuous_bernoulli_loss(
@@ -144,7 +145,7 @@ def continuous_bernoulli_loss(
     """
     _validate(h, x, mu, log_variance, "h", unit=True)
     log_likelihood = ContinuousBernoulliLikelihood().log_prob(h, x)
-    return (beta * kl_term(mu, log_variance).sum(-1) - log_likelihood).mean()
+    return -elbo(log_likelihood, beta * kl_term(mu, log_variance)).mean()
 
 
 def best_variance(mean: Tensor, x: Tensor) -> Tensor:

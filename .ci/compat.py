@@ -26,8 +26,14 @@ SETS = {
     "lowest": [f"{name}=={version}" for name, version in LOWEST.items()],
     "colab": [f"{name}=={COLAB[name]}" if name in COLAB else name for name in LOWEST],
 }
-# the tests of vaekit, not those of the press
-TESTS = "claims cli data divergence estimates evaluation gaussian models plotting training widgets"
+# the tests of vaekit, not those of the press; what they need beside it comes in the book's versions
+TESTS = sorted(
+    test
+    for module in [*(ROOT / "vaekit").glob("[a-z]*"), ROOT / "widget_", ROOT / "fit_reverse"]
+    for test in (ROOT / "tests").glob(f"test_{module.stem}*.py")
+)
+TOOLS = ("pytest", "click", "filelock", "playwright")
+PINNED = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
 
 
 def passes(name: str) -> bool:
@@ -35,12 +41,12 @@ def passes(name: str) -> bool:
     folder = ROOT / "_build" / "compat" / name
     venv.create(folder, clear=True, with_pip=True)
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", *SETS[name], "pytest", "click"]
+    tools = [line for line in PINNED if line.partition("==")[0] in TOOLS]
+    install = [python, "-m", "pip", "install", "--quiet", *SETS[name], *tools]
     if subprocess.run(install).returncode:
         return False
-    tests = [ROOT / "tests" / f"test_{module}.py" for module in TESTS.split()]
     # without the options of pyproject.toml, which ask for nbval
-    pytest = [python, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *tests]
+    pytest = [python, "-m", "pytest", "-q", "-o", "addopts=", "-p", "no:cacheprovider", *TESTS]
     return subprocess.run(pytest, cwd=ROOT).returncode == 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import gc
 import io
 import json
 import multiprocessing
@@ -197,6 +198,8 @@ def run(text: str, shift: int, folder: Path, *, training: bool = True) -> tuple[
                     alarms.append(Alarm(label, shift, message))
                 if not claims:
                     break
+    namespace.clear()  # its functions hold it: gigabytes would wait for a collection
+    gc.collect()
     return labels, alarms
 
 

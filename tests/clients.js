@@ -1,0 +1,74 @@
+// What a reader of a notebook would stumble on, in JupyterLab or Notebook, and how much there is.
+() => {
+  const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+  const wrong = [];
+  const cells = all(".jp-Notebook .jp-Cell");
+  const models = jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model);
+  const shown = (what) => what.checkVisibility({ visibilityProperty: true });
+  let [folded, places, missing, solving] = [0, 0, 0, false];
+
+  cells.forEach((cell, i) => {
+    const say = (what, detail = "") => wrong.push(`cell ${i}: ${what} ${detail}`.trim());
+    const metadata = models[i].metadata ?? {};
+
+    // text, without what stands there as code
+    for (const text of all(".jp-RenderedMarkdown", cell)) {
+      const words = text.cloneNode(true);
+      all("pre, code, mjx-container, script, style", words).forEach((part) => part.remove());
+      const raw = words.textContent.match(
+        /:::|```|\{(prf|admonition|exercise|solution|math|cite|ref|numref|eq)[^}]*\}|\$\$|\$[^$\n]{1,80}\$|\\(frac|ln|begin|mathbb|mathrm)\b/);
+      if (raw) say("raw", raw[0]);
+      if (all("details[open]", text).length) say("a solution stands open");
+    }
+    if (all("mjx-merror", cell).length) say("a formula with an error");
+
+    // what is folded away: code, and below the heading of a solution everything
+    if (metadata.jupyter?.source_hidden && all(".jp-InputArea-editor", cell).some(shown)) {
+      say("its code is not folded");
+    }
+    const source = models[i].sharedModel.getSource();
+    if (models[i].type === "markdown" && /^#{1,5} /.test(source)) solving = false;
+    if (solving) {
+      folded++;
+      if (shown(cell)) say("a solution shows");
+    }
+    if (metadata["jp-MarkdownHeadingCollapsed"]) solving = true;
+
+    // outputs
+    const lines = [];
+    for (const output of all(".jp-OutputArea-output", cell)) {
+      const type = output.dataset.mimeType ?? output.querySelector("[data-mime-type]")?.dataset.mimeType ?? "";
+      const text = output.textContent;
+      if (/error/.test(type)) say("an error:", text.slice(0, 200));
+      if (/stderr/.test(type) && /[Ww]arning/.test(text)) say("a warning:", text.slice(0, 200));
+      if (/stdout/.test(type)) lines.push(...text.split("\n").filter((line) => line.trim().length > 12));
+      const naked = text.match(/<[\w.]+ (object )?at 0x|<Axes|<Figure|\[<matplotlib|Text\(0|^tensor\(.*/m);
+      if (naked) say("a naked", naked[0].slice(0, 80));
+      if (/model not found|Error displaying widget|Loading widget/.test(text)) {
+        missing++;
+        say("says", text.trim());
+      }
+      if (output.querySelector(".vk-widget")) places++;
+      else if (/to (type|move|step|drag|see|play|draw)[^.]*\.$/.test(text.trim()) && /run this cell/.test(text)) {
+        places++;
+        missing++;
+      }
+    }
+    const twice = lines.find((line, at) => lines.indexOf(line) < at);
+    if (twice) say("printed twice:", twice);
+  });
+
+  // claims: no stripes, no rules, everything at the left, as on the page
+  for (const claim of all(".vk-claim").filter(shown)) {
+    for (const cell of all("td, th", claim)) {
+      const align = getComputedStyle(cell).textAlign;
+      if (!/left|start/.test(align)) wrong.push(`a claim's table: ${align}: ${cell.textContent}`);
+    }
+    if (/✓|✗/.test(claim.textContent) === false) wrong.push("a claim without ✓ or ✗");
+  }
+  return {
+    wrong, cells: cells.length, formulas: all("mjx-container").length,
+    claims: all(".vk-claim").length, folded, details: all("details:not(.vk-widget details)").length,
+    widgets: all(".vk-widget").length, places, missing,
+  };
+};

@@ -136,8 +136,8 @@ class Translator:
     def fold(self, text: str, line: int) -> str:
         """Fold away what belongs to a solution with code cells, which cannot be inside.
 
-        `MARK` and a heading begin such a solution in `text`, `MARK` alone ends it. Jupyter folds all
-        that stands below the heading, up to the next one, and keeps it so when cells are run.
+        `MARK` and a heading begin such a solution in `text`, `MARK` alone ends it. Jupyter folds
+        all that stands below the heading, up to the next one, and keeps it so when cells are run.
         """
         first, *marked = re.split(f"{MARK}(.*)\n*", text)
         pieces = [first.strip("\n")]

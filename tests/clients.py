@@ -32,8 +32,10 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "_build" / "clients"
 OFFERED = ROOT / "_build" / "html" / "_sources" / "chapters"
 LOOK = (ROOT / "tests" / "clients.js").read_text("utf-8")
-# JupyterLab opens again what was open in a workspace, so each chapter has its own
-CLIENTS = {"JupyterLab": "lab/workspaces/{}/tree", "Notebook": "notebooks"}
+# By client, the program that serves it (each refuses the other its fonts), and where a notebook is
+# opened: JupyterLab opens again what was open in a workspace, so each chapter has its own.
+CLIENTS = {"JupyterLab": ("lab", "lab/workspaces/{}/tree"), "Notebook": ("notebook", "notebooks")}
+SHUT_DOWN = "jupyterapp.shell.currentWidget.sessionContext.shutdown()"
 WAIT = 300_000  # milliseconds that all cells of a chapter may take
 
 
@@ -65,7 +67,7 @@ def lay_out(chapters: list[Path]) -> None:
 
 
 @contextmanager
-def server(jupyter: Path) -> Iterator[str]:
+def server(jupyter: Path, program: str) -> Iterator[str]:
     """Serve the folder of the notebooks; yields the address."""
     argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     write(
@@ -80,7 +82,7 @@ def server(jupyter: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [jupyter, "lab", "--no-browser", f"--port={port}", "--IdentityProvider.token="]
+    command = [jupyter, program, "--no-browser", f"--port={port}", "--IdentityProvider.token="]
     command += [f"--{app}.expose_app_in_browser=True" for app in ("LabApp", "JupyterNotebookApp")]
     command.append(f"--notebook-dir={HOME / 'work'}")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -105,7 +107,7 @@ def server(jupyter: Path) -> Iterator[str]:
             except (URLError, OSError):
                 time.sleep(0.5)
         else:
-            raise RuntimeError(f"JupyterLab does not start: see {HOME / 'server.log'}")
+            raise RuntimeError(f"Jupyter does not start: see {HOME / 'server.log'}")
         yield address
     finally:
         process.terminate()
@@ -245,12 +247,13 @@ def read(page: Page, address: str, picture: Path) -> None:
     page.screenshot(path=picture)
     command(page, "docmanager:save")
     # The kernel goes, and with it all that widgets knew.
-    page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    page.evaluate(SHUT_DOWN)
     page.reload()
     ready(page)
     again = look(page)
     expect("widgets when opened again", again["widgets"], run["widgets"])
     alive(page)
+    page.evaluate(SHUT_DOWN)
     counts = ", ".join(f"{number} {part}" for part, number in run.items())
     print(f"  {counts}, {controls} controls; all cells in {seconds:.0f} s", flush=True)
 
@@ -263,21 +266,23 @@ def main(names: list[str]) -> int:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     lay_out(chapters)
     failures = 0
-    with server(environment()) as address, sync_playwright() as playwright:
+    jupyter = environment()
+    with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        for path in chapters:
-            for client, place in CLIENTS.items():
-                print(f"{path.stem} in {client}", flush=True)
-                page = chromium.new_page(viewport={"width": 1280, "height": 900})
-                picture = HOME / f"{path.stem}_{client}.png"
-                at = f"{address}/{place.format(path.stem)}/{path.stem}_{client}.ipynb"
-                try:
-                    read(page, at, picture)
-                except Exception as problem:
-                    failures += 1
-                    print(f"  {problem}\n  see {picture}", flush=True)
-                    page.screenshot(path=picture)
-                page.close()
+        for client, (program, place) in CLIENTS.items():
+            with server(jupyter, program) as address:
+                for path in chapters:
+                    print(f"{path.stem} in {client}", flush=True)
+                    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+                    picture = HOME / f"{path.stem}_{client}.png"
+                    at = f"{address}/{place.format(path.stem)}/{path.stem}_{client}.ipynb"
+                    try:
+                        read(page, at, picture)
+                    except Exception as problem:
+                        failures += 1
+                        print(f"  {problem}\n  see {picture}", flush=True)
+                        page.screenshot(path=picture)
+                    page.close()
         chromium.close()
     return failures
 

@@ -580,8 +580,6 @@ function terms(node) {
   if (node.kind !== "sum" && node.kind !== "difference") return [[typeset(node)]];
   const operator = sign(node.kind === "sum" ? "+" : "−");
   operator.setAttribute("form", "infix");
-  operator.setAttribute("lspace", "0"); // a space stands before it already
-  operator.setAttribute("rspace", "0.25em");
   return [...terms(node.left), [operator, typeset(node.right, 2)]];
 }
 

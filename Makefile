@@ -10,7 +10,7 @@ RUN := .venv/bin/python -m
 # an environment that was moved, or whose Python is gone, does not count as made
 $(shell .venv/bin/python -c 'import pip' 2>/dev/null || rm -f .venv/ready)
 
-.PHONY: book test notebooks serve bench compat seeds mutants clients clean
+.PHONY: book test notebooks serve bench compat seeds mutants clients browsers clean
 
 book: .venv/ready
 	.venv/bin/python .venv/bin/jupyter-book build .
@@ -38,9 +38,14 @@ seeds: .venv/ready
 mutants: .venv/ready
 	$(RUN) tests.mutants
 
-# a real JupyterLab and a real Notebook, every widget driven by the keyboard: a minute each
-clients: .venv/ready
+# every chapter in a real JupyterLab and a real Notebook: a minute each
+clients: book
 	$(RUN) tests.clients
+
+# every page in Firefox and in WebKit: half an hour
+browsers: book
+	$(RUN) pip install --disable-pip-version-check -r tests/requirements.txt
+	$(RUN) tests.browsers
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache

@@ -128,26 +128,30 @@ class Translator:
         ValueError
             Naming file, line and construct, if something has no plain form.
         """
-        text = self.fold(self.blocks(source, line))
+        text = self.fold(self.blocks(source, line), line)
         for problem in raw(text):
             self.refuse(line, f"{problem} would be left raw in the notebook")
         return text
 
-    def fold(self, text: str) -> str:
+    def fold(self, text: str, line: int) -> str:
         """Fold away what belongs to a solution with code cells, which cannot be inside.
 
-        `MARK` and a heading begin such a solution in `text`, `MARK` alone ends it.
+        `MARK` and a heading begin such a solution in `text`, `MARK` alone ends it. Jupyter folds
+        all that stands below the heading, up to the next one, and keeps it so when cells are run.
         """
         first, *marked = re.split(f"{MARK}(.*)\n*", text)
         pieces = [first.strip("\n")]
         if self.solving and first.strip():
             pieces = [details(self.solving, *pieces)]
         for heading, piece in zip(marked[::2], marked[1::2], strict=True):
-            self.solving, piece = heading, piece.strip("\n")
-            if heading:
-                told = f"**{heading}:** the code below, folded."
-                pieces.append(details(heading, piece) if piece else told)
+            within, self.solving, piece = self.solving, heading, piece.strip("\n")
+            if heading and heading != marked[-2]:  # it ends here, without a cell
+                pieces.append(details(heading, piece))
+            elif heading:
+                pieces += [f"##### {heading}", piece and details(heading, piece)]
                 self.solving = f"{heading}, continued"
+            elif within.endswith("continued") and not piece.startswith("#"):
+                self.refuse(line, "after a solution with code comes a heading or an exercise")
             else:
                 pieces.append(piece)
         return "\n\n".join(filter(None, pieces))
@@ -221,7 +225,8 @@ class Translator:
             return quote(lead(head(kind, number, title), self.blocks(body, start)))
         if name in ("exercise", "exercise-start"):
             number = self.entry(options.get("label"), line).number
-            return lead(head("exercise", number, title), self.blocks(body, start))
+            name = head("exercise", number, title).strip("*").removesuffix(".")
+            return f"#### {name}\n\n{self.blocks(body, start)}"
         if name in ("solution", "solution-start"):
             heading, text = f"Solution to {self.named(argument, line)}", self.blocks(body, start)
             return details(heading, text) if name == "solution" else f"{MARK}{heading}\n\n{text}"

@@ -31,6 +31,7 @@ METADATA = {
 # Widgets live only with a kernel, and a stored view of one that is gone shows an error.
 PICTURES = ("image/png", "image/svg+xml")
 TEXTS = ("text/html", "text/latex", "text/markdown", "text/plain")
+SOLUTION = "Solution to "
 CHECK = re.compile(r"(?<![\w.])(?:claim|derivation)\(")
 
 FIND = """\
@@ -104,7 +105,7 @@ def compose(book: Book, docname: str) -> nbformat.NotebookNode:
         position = start + len(cell.source)
         if cell.cell_type == "markdown":
             parts = sections(translator.translate(cell.source, line))
-            cells += [new_markdown_cell(part) for part in parts]
+            cells += [new_markdown_cell(part, metadata=folded(part)) for part in parts]
             continue
         metadata = cell_metadata(cell, bool(translator.solving))
         cells.append(new_code_cell(cell.source, metadata=metadata))
@@ -119,23 +120,27 @@ def compose(book: Book, docname: str) -> nbformat.NotebookNode:
 
 
 def sections(text: str) -> list[str]:
-    """Split text before its headings, so that Colab can fold each section, and its exercises.
+    """Split text before its headings, so that Jupyter and Colab can fold each section.
 
-    Between two cells is a gap, which Jupyter does not leave after what is folded away.
+    The heading of a solution stands alone, so that what is folded below it is all of it.
     """
-    lines, tokens = text.splitlines(), PLAIN.parse(text)
-    starts = [
-        token.map[0]
-        for token, inside in zip(tokens, [*tokens[1:], None], strict=True)
-        if token.level == 0
-        and (
-            token.type == "heading_open"
-            or (token.type == "paragraph_open" and inside.content.startswith("**Exercise "))
-        )
-    ]
-    edges = [0, *starts, len(lines)]
-    parts = ["\n".join(lines[a:b]).strip() for a, b in pairwise(edges)]
+    edges = [0]
+    for token, inside in pairwise(PLAIN.parse(text)):
+        if token.type == "heading_open" and token.level == 0:
+            start, end = token.map
+            edges += [start, end] if inside.content.startswith(SOLUTION) else [start]
+    lines = text.splitlines()
+    parts = ["\n".join(lines[a:b]).strip() for a, b in pairwise([*edges, len(lines)])]
     return [part for part in parts if part]
+
+
+def folded(part: str) -> dict:
+    """Return the metadata of Markdown: below the heading of a solution all is folded away.
+
+    Jupyter unfolds the outputs of each cell that it runs, but not what is below a folded heading.
+    """
+    heading = part.startswith(f"##### {SOLUTION}")
+    return {"jp-MarkdownHeadingCollapsed": True} if heading else {}
 
 
 def cell_metadata(cell: nbformat.NotebookNode, solving: bool) -> dict:
@@ -177,8 +182,7 @@ def fill(
     executed : NotebookNode
         What the build ran.
     pictures : bool
-        Whether to keep figures and the drawings of checks: without them a notebook stays small in
-        the history.
+        Whether to keep figures: without them a notebook stays small in the history.
 
     Raises
     ------
@@ -197,9 +201,6 @@ def fill(
             shown = [output for output in done.outputs if output.get("name") != "stderr"]
             shown = [o for o in shown if pictures or not set(PICTURES) & set(o.get("data", ()))]
             cell.outputs = [clean(output, count, alt) for output in shown]
-        for output in () if pictures else cell.outputs:
-            if html := output.get("data", {}).get("text/html"):
-                output.data["text/html"] = re.sub(r"<svg\b.*?</svg>", "", html, flags=re.DOTALL)
 
 
 def clean(output: nbformat.NotebookNode, count: int, alt: str) -> nbformat.NotebookNode:
@@ -212,6 +213,12 @@ def clean(output: nbformat.NotebookNode, count: int, alt: str) -> nbformat.Noteb
     data = {mime: output.data[mime] for mime in (*PICTURES, *TEXTS) if mime in output.data}
     if address := re.search(r"<.* at 0x[0-9a-f]+>", data.get("text/plain", "")):
         raise ValueError(f"an output is only {address[0]}: end the cell's last line with a “;”")
+    # Of a notebook that its reader did not run Jupyter shows no SVG, but the words inside it
+    if "image/png" in data:
+        data.pop("image/svg+xml", None)
+    if html := data.pop("text/html", ""):
+        html = re.sub(r"<svg\b.*?</svg>", "", html, flags=re.DOTALL)
+        data |= {"text/html": html} if html.strip() else {}
     size = dict(output.metadata.get("image/png", {}))
     if alt and "image/png" in data:
         size["alt"] = alt

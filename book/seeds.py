@@ -26,6 +26,7 @@ from datetime import date
 from pathlib import Path
 
 import jupytext
+import matplotlib.pyplot as plt
 import torch
 
 ROOT = Path(__file__).parent.parent
@@ -200,6 +201,7 @@ def run(text: str, shift: int, folder: Path, *, training: bool = True) -> tuple[
                     break
     namespace.clear()  # its functions hold it: gigabytes would wait for a collection
     gc.collect()
+    plt.close("all")
     return labels, alarms
 
 

@@ -181,7 +181,9 @@ PLAIN = {
         :::
         """,
         """
-        **Exercise 1.1 (Try).** Do it.
+        #### Exercise 1.1 (Try)
+
+        Do it.
 
         <details>
         <summary>Solution to Exercise 1.1</summary>
@@ -198,7 +200,7 @@ PLAIN = {
     "exercise with cells": (
         "```{exercise-start}\n:label: x\n```\n\nDo.\n\n```{exercise-end}\n```\n\n"
         "```{solution-start} x\n```\n\nSo.\n\n```{solution-end}\n```",
-        "**Exercise 1.1.**\n\nDo.\n\n"
+        "#### Exercise 1.1\n\nDo.\n\n"
         "<details>\n<summary>Solution to Exercise 1.1</summary>\n\nSo.\n\n</details>",
     ),
     "admonition": (
@@ -410,7 +412,7 @@ Do.
 ```{solution-end}
 ```
 
-After.
+## After
 
 ```{code-cell} ipython3
 3 + 3
@@ -420,23 +422,31 @@ After.
 
 def test_all_that_belongs_to_a_solution_is_folded(tmp_path):
     cells = compose(make_book(tmp_path, SOLUTIONS), "chapters/01_one").cells[1:]
-    title, first, code, rest, second, more, text, after = cells
+    title, first, heading, text, code, rest, second, other, more, section, after = cells
     folded = "<details>\n<summary>Solution to Exercise 1.1{}</summary>\n\n{}\n\n</details>"
     assert title.source == "# 1. One"
-    assert first.source == "**Exercise 1.1.**\n\nDo.\n\n" + folded.format("", "So.")
+    assert first.source == "#### Exercise 1.1\n\nDo."
+    assert text.source == folded.format("", "So.")
     assert rest.source == folded.format(", continued", "And so.")
-    # a cell of its own: Jupyter leaves no gap after what is folded
-    assert second.source == (
-        "**Exercise 1.2 (Another).** Do.\n\n**Solution to Exercise 1.2:** the code below, folded."
-    )
+    assert second.source == "#### Exercise 1.2 (Another)\n\nDo."
+    # Jupyter folds all from here to the next heading, and running a cell does not unfold it
+    assert [heading.source, other.source] == [f"##### Solution to Exercise 1.{n}" for n in (1, 2)]
+    for cell in cells:
+        assert bool(cell.metadata.get("jp-MarkdownHeadingCollapsed")) == (cell in (heading, other))
     for cell in (code, more):
         assert cell.metadata == {
             "jupyter": {"source_hidden": True, "outputs_hidden": True},
             "collapsed": True,
             "cellView": "form",
         }
-    assert text.source == "After."
+    assert section.source == "## After"
     assert after.metadata == {}
+
+
+def test_what_follows_a_solution_with_code_is_not_folded_with_it(tmp_path):
+    book = make_book(tmp_path, SOLUTIONS.replace("## After", "After."))
+    with pytest.raises(ValueError, match="a heading or an exercise"):
+        compose(book, "chapters/01_one")
 
 
 def test_no_widget_is_stored():
@@ -447,6 +457,21 @@ def test_no_widget_is_stored():
     )
     assert clean(widget, 1, "").data == {"text/plain": "run me"}
     assert clean(widget, 1, "").metadata == {}
+
+
+def test_pictures_show_in_a_notebook_that_its_reader_did_not_run():
+    """Jupyter takes SVG out of it, as a picture and in HTML."""
+    both = {"image/svg+xml": "<svg/>", "image/png": PNG, "text/plain": "<Figure>"}
+    figure = new_output("display_data", both, metadata={"image/png": {"width": 600}})
+    assert set(clean(figure, 1, "").data) == {"image/png", "text/plain"}
+    assert clean(figure, 1, "").metadata == {"image/png": {"width": 600}}
+    drawing = {"text/html": "<svg>\n</svg>", "text/plain": "A drawing."}
+    assert clean(new_output("display_data", drawing), 1, "").data == {"text/plain": "A drawing."}
+    claim = {"text/html": "<p><svg><text>too small</text></svg>passed</p>", "text/plain": "passed"}
+    assert clean(new_output("display_data", claim), 1, "").data == {
+        "text/html": "<p>passed</p>",
+        "text/plain": "passed",
+    }
 
 
 def test_naked_address_is_refused():

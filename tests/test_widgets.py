@@ -124,6 +124,43 @@ def test_plain_text_is_one_sentence(plane):
         assert widget._repr_mimebundle_()[0]["text/plain"] == text
 
 
+SAVING = """() => {
+  const [metadata, said] = [{}, []];
+  let heard = null;
+  const view = { data: { "application/vnd.jupyter.widget-view+json": { model_id: "a1" } } };
+  const outputs = { length: 2, get: (i) => [{ data: {} }, view][i] };
+  const context = {
+    saveState: {
+      connect: (f) => { heard = f; },
+      disconnect: (f) => { if (f === heard) heard = null; },
+    },
+    model: { cells: [{}, { outputs }], setMetadata: (key, value) => { metadata[key] = value; } },
+  };
+  const a1 = { state: { layout: "IPY_MODEL_b2" } };
+  const state = { a1, b2: { state: {} }, old: { state: {} } };
+  const get_state_sync = () => ({ version_major: 2, version_minor: 0, state });
+  const forget = widget.remember({ widget_manager: { context, get_state_sync } });
+  heard(null, "completed");
+  said.push(Object.keys(metadata).length);
+  heard(null, "started");
+  forget();
+  return [...said, metadata.widgets, heard];
+}"""
+
+
+def test_a_saved_notebook_keeps_the_widgets_that_it_shows(mount):
+    """Jupyter keeps none by itself, and without a kernel says "model not found"."""
+    early, kept, heard = mount(KLWidget()).evaluate(SAVING)
+    assert (early, heard) == (0, None)
+    assert kept == {
+        "application/vnd.jupyter.widget-state+json": {
+            "version_major": 2,
+            "version_minor": 0,
+            "state": {"a1": {"state": {"layout": "IPY_MODEL_b2"}}, "b2": {"state": {}}},
+        }
+    }
+
+
 @pytest.mark.parametrize("name", KL_NAMES)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 7.0, "wide", True, None])
 def test_kl_widget_refuses(name, value):

@@ -34,7 +34,8 @@ def use_style() -> None:
 
     Called once at the top of a chapter. It changes ``matplotlib.rcParams`` and the format of
     pictures in the notebook that calls it. Text stays text, so that a page can set it in its own
-    font; images, and `cloud`s of many points, are stored in 192 pixels per inch.
+    font; images, and `cloud`s of many points, are stored in 192 pixels per inch. A PNG goes with
+    each, since Jupyter shows no SVG of a notebook that its reader did not run.
     """
     mpl.rcParams.update(
         {
@@ -56,7 +57,7 @@ def use_style() -> None:
     if get_ipython() is not None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-        set_matplotlib_formats("svg", dpi=192)
+        set_matplotlib_formats("svg", "retina", dpi=192)
 
 
 def cloud(axes: Axes, points: Tensor, *, size: float = 2, **style) -> None:
@@ -137,7 +138,7 @@ class Drawing:
     svg : str
         The drawing; it says in a label of its own what it shows.
     name : str
-        What stands in its place in a terminal.
+        What stands in its place in a terminal, and in a notebook that its reader did not run.
     """
 
     svg: str
@@ -147,7 +148,7 @@ class Drawing:
         return self.svg
 
     def __repr__(self) -> str:
-        return f"[{self.name}]"
+        return self.name
 
 
 def vae_diagram() -> Drawing:
@@ -217,5 +218,5 @@ def vae_diagram() -> Drawing:
         'style="max-width: 100%; height: auto" font-family="sans-serif">'
         + "".join(parts)
         + "</svg>",
-        "the picture of a VAE",
+        f"{said} Run this cell to see it.",
     )

@@ -35,6 +35,36 @@ export function keepKeys(el) {
   }
 }
 
+const MIME = { state: "application/vnd.jupyter.widget-state+json",
+  view: "application/vnd.jupyter.widget-view+json" };
+
+/**
+ * Save the widgets that a notebook shows whenever JupyterLab or Notebook saves it; returns what ends
+ * that. Both keep no widget of their own accord, and where the notebook is opened again without its
+ * kernel they show "model not found". Elsewhere this does nothing.
+ */
+export function remember(model) {
+  const manager = model.widget_manager;
+  const context = manager?.context;
+  if (!context?.saveState?.connect || !context.model?.setMetadata) return () => {};
+  const save = (_, stage) => {
+    if (stage !== "started") return;
+    const { state, ...version } = manager.get_state_sync({ drop_defaults: true });
+    const kept = {};
+    const keep = (id) => {
+      if (!state[id] || kept[id]) return;
+      kept[id] = state[id];
+      for (const [, child] of JSON.stringify(state[id].state).matchAll(/"IPY_MODEL_(\w+)"/g)) keep(child);
+    };
+    for (const { outputs } of context.model.cells) {
+      for (let i = 0; i < (outputs?.length ?? 0); i++) keep(outputs.get(i).data[MIME.view]?.model_id);
+    }
+    context.model.setMetadata("widgets", { [MIME.state]: { ...version, state: kept } });
+  };
+  context.saveState.connect(save);
+  return () => context.saveState.disconnect(save);
+}
+
 /** A handle of the drawing, which Tab reaches. */
 export function makeHandle(kind, attributes, ...shapes) {
   const handle = svg("g", {
@@ -202,12 +232,14 @@ export function live(model, el, names, node, resize, draw) {
   const events = names.map((name) => `change:${name}`);
   for (const event of events) model.on(event, draw);
   keepKeys(el);
+  const forget = remember(model);
   draw();
   const unfollow = followWidth(node, (wide) => {
     resize(Math.max(280, wide));
     draw();
   });
   return () => {
+    forget();
     unfollow();
     for (const event of events) model.off(event, draw);
   };

@@ -717,6 +717,7 @@ function render({ model, el }) {
     find(".vk-inserts").append(button);
   }
   keepKeys(el);
+  const forget = remember(model);
 
   function fromModel() {
     const typed = model.get("typed");
@@ -727,7 +728,10 @@ function render({ model, el }) {
   model.on("change:typed", fromModel);
   follow();
   fromModel();
-  return () => model.off("change:typed", fromModel);
+  return () => {
+    forget();
+    model.off("change:typed", fromModel);
+  };
 }
 
 export default { render };

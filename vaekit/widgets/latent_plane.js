@@ -152,6 +152,7 @@ function render({ model, el }) {
 
   model.on("change:z", draw);
   keepKeys(el);
+  const forget = remember(model);
   drawBackground();
   draw();
   const unfollow = followWidth(plane, (wide) => {
@@ -160,6 +161,7 @@ function render({ model, el }) {
     draw();
   });
   return () => {
+    forget();
     unfollow();
     model.off("change:z", draw);
   };

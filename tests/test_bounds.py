@@ -48,6 +48,17 @@ def test_two_terms_and_weights_give_the_exact_elbo(linear):
         assert ((draws.mean(0) - exact).abs() < error).all()
 
 
+def test_the_last_dimension_is_that_of_the_latents():
+    """The formulas take no batch, and two."""
+    fit, kl = uniform(-3, -1, 4, 5), uniform(0, 1, 4, 5, 3, seed=1)
+    z, epsilon, sigma = (uniform(0.5, 1, 4, 5, 3, seed=seed) for seed in (2, 3, 4))
+    bound, log_w = bounds.elbo(fit, kl), bounds.gaussian_log_weights(fit, z, epsilon, sigma)
+    for i, j in [(0, 0), (3, 1)]:
+        assert bounds.elbo(fit[i, j], kl[i, j]) == bound[i, j]
+        one = bounds.gaussian_log_weights(fit[i, j], z[i, j], epsilon[i, j], sigma[i, j])
+        torch.testing.assert_close(one, log_w[i, j])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_importance_bound_is_the_logarithm_of_a_mean(dtype):
     log_w = uniform(-3, 3, 12, 5).to(dtype)

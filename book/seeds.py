@@ -3,7 +3,8 @@
 A check that passes only for the seeds it was given proves nothing. This runs each chapter's claim
 cells, and the cells that they rest on, with every seed of torch shifted, counts the alarms, and
 names label, shift and message of each. The counts are stored in ``chapters/results/seeds.json``,
-for each claim with the commit that it was tried at.
+for each claim with the commit that it was tried at. A chapter whose code, and what that uses, is
+the same as then goes on after the seeds that it has had: a sweep may be stopped and taken up.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import ast
 import contextlib
 import gc
+import hashlib
 import io
 import json
 import multiprocessing
@@ -20,7 +22,7 @@ import subprocess
 import symtable
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -28,6 +30,9 @@ from pathlib import Path
 import jupytext
 import matplotlib.pyplot as plt
 import torch
+
+from book.execution import code_of, digest
+from vaekit.storage import write_bytes
 
 ROOT = Path(__file__).parent.parent
 STEP = 1000  # between shifts: farther apart than the seeds of one chapter
@@ -239,62 +244,76 @@ def _task(path: Path, shifts: list[int]) -> list[tuple[list[str], list[Alarm]]]:
     return [run(path.read_text(encoding="utf-8"), shift, path.parent) for shift in shifts]
 
 
-def sweep(paths: list[Path], seeds: int, jobs: int) -> tuple[dict[str, dict], list[Alarm]]:
-    """Run the claims of chapters under `seeds` shifts each, in `jobs` processes.
+def sweep(path: Path, shifts: list[int], processes: Executor) -> Iterator[list[tuple]]:
+    """Run the claims of a chapter under each shift; yield what `run` gives, some shifts at a time.
 
-    Returns
-    -------
-    claims : dict
-        For each label how often it was tried and how often it failed.
-    alarms : list of Alarm
-        Every failure.
+    In the order of the shifts, so that whoever stops knows where to go on.
     """
+    chunks = [shifts[i : i + CHUNK] for i in range(0, len(shifts), CHUNK)]
+    for task in [processes.submit(_task, path, chunk) for chunk in chunks]:
+        yield task.result()
+
+
+def code_digest(path: Path, root: Path) -> str:
+    """Digest of a chapter's code and of what that uses."""
+    code = ast.unparse(code_of(path.read_text("utf-8")))
+    return hashlib.sha256(f"{digest(path, root)}\n{code}".encode()).hexdigest()[:16]
+
+
+def pool(jobs: int) -> ProcessPoolExecutor:
+    """Return processes that have loaded what every chapter needs."""
     os.environ.setdefault("MPLBACKEND", "agg")
-    shifts = [STEP * i for i in range(1, seeds + 1)]
-    chunks = [shifts[i : i + CHUNK] for i in range(0, seeds, CHUNK)]
-    claims: dict[str, dict] = {}
-    alarms: list[Alarm] = []
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["book.seeds", "scipy.integrate", "scipy.stats"])
-    with ProcessPoolExecutor(jobs, context) as pool:
-        tasks = [pool.submit(_task, path, chunk) for path in paths for chunk in chunks]
-        for task in tasks:
-            for labels, failed in task.result():
-                for label in labels:
-                    claims.setdefault(label, {"runs": 0, "alarms": 0})["runs"] += 1
-                for alarm in failed:
-                    claims[alarm.label]["alarms"] += 1
-                alarms += failed
-    return claims, alarms
+    return ProcessPoolExecutor(jobs, context)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Sweep the chapters, store the counts, and return 1 if there was an alarm."""
     parser = argparse.ArgumentParser(prog="python -m book.seeds", description=__doc__)
     parser.add_argument("chapters", nargs="*", help="names such as 03_kl_divergence; default all")
-    parser.add_argument("--seeds", type=int, default=100, help="how many, each 1000 further on")
+    parser.add_argument(
+        "--seeds", type=int, default=100, help="how many in all, each 1000 further on"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
     folder = root / "chapters"
     chapters = sorted(folder.glob("[0-9]*.md"))
     if options.chapters:
         chapters = [folder / f"{Path(name).stem}.md" for name in options.chapters]
-    claims, alarms = sweep(chapters, options.seeds, options.jobs)
-    for alarm in alarms:
-        print(f"{alarm.label}: seeds shifted by {alarm.shift}: {alarm.message}")
-    print(f"{len(claims)} claims, {options.seeds} seeds each, {len(alarms)} alarms")
-    git = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
-    tried = {
-        "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),
-        "date": date.today().isoformat(),
-    }
     path = folder / "results" / "seeds.json"
-    path.parent.mkdir(exist_ok=True)
+    stored = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    git = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
+    tried = {}
+    with pool(options.jobs) as processes:
+        for chapter in chapters:
+            now = {"commit": commit, "date": date.today().isoformat()}
+            now["code"] = code_digest(chapter, root)
+            rows = {label: row for label, row in stored.items() if row.get("code") == now["code"]}
+            done = min((row["runs"] for row in rows.values()), default=0)
+            shifts = [STEP * i for i in range(done + 1, options.seeds + 1)]
+            for results in sweep(chapter, shifts, processes):
+                for labels, alarms in results:
+                    for label in labels:
+                        row = rows.setdefault(label, {"runs": 0, "alarms": 0} | now)
+                        row["runs"] += 1
+                    for alarm in alarms:
+                        rows[alarm.label]["alarms"] += 1
+                        print(f"{alarm.label}: seeds shifted by {alarm.shift}: {alarm.message}")
+                _store(path, stored | rows)  # what was tried is kept, whatever comes
+            stored |= rows
+            tried |= rows
+            print(f"{chapter.stem}: {options.seeds} seeds", flush=True)
     # claims of chapters that were not named keep what was stored
-    known = json.loads(path.read_text("utf-8")) if options.chapters and path.exists() else {}
-    known |= {label: counts | tried for label, counts in claims.items()}
-    path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
-    return int(bool(alarms))
+    _store(path, stored if options.chapters else tried)
+    failed = sum(row["alarms"] for row in tried.values())
+    print(f"{len(tried)} claims, {options.seeds} seeds each, {failed} alarms")
+    return int(failed > 0)
+
+
+def _store(path: Path, rows: dict[str, dict]) -> None:
+    write_bytes(path, (json.dumps(dict(sorted(rows.items())), indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

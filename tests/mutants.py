@@ -52,7 +52,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "evaluation": (),
     "training": ("Objective",),
 }
-TESTS = {"likelihoods": ("models",)}  # whose tests are not called after them
+# whose tests are not called after them, or not only
+TESTS = {"likelihoods": ("models",), "divergence": ("divergence", "fit_reverse")}
 
 OPPOSITE = {
     ast.Add: ast.Sub,

@@ -445,7 +445,8 @@ def squares(r, x):
          "μ² has the wrong sign"),
         (lambda r, x, mu, t: squares(r, x) + 0.5 * ((-t).exp() + mu**2 - t - 1).sum(),
          "that of no Gaussian: it is 0.5 × μ², -0.5 × t, 0.5 × exp(−t)"),
-        (lambda r, x, mu, t: squares(r, x) + 0.5 * (mu**2).sum(), "that of no Gaussian"),
+        (lambda r, x, mu, t: squares(r, x) + 0.5 * (mu**2).sum(),
+         "σ² and ln σ² are missing from the KL term: it is that of N(μ, I)"),
         (lambda r, x, mu, t: squares(r, x) + divergence(mu, t.abs()).sum(),
          "for negative ln σ² it is another loss"),
         (lambda r, x, mu, t: F.smooth_l1_loss(r, x, reduction="sum") + divergence(mu, t).sum(),
@@ -462,7 +463,7 @@ def squares(r, x):
 def test_slips_are_named_and_no_other(loss, said):
     found = audit(loss)
     assert len(found.faults) == 1 and said in found.faults[0], str(found)
-    if "wrong sign" in said or "no Gaussian" in said:
+    if "wrong sign" in said or "Gaussian" in said or "missing" in said:
         assert found.beta is None and found.variance is None
 
 
@@ -515,3 +516,249 @@ def test_a_mean_times_its_number_is_a_sum():
 def test_half_precision_is_refused():
     with pytest.raises(ValueError, match="too coarse"):
         audit(lambda *arguments: half_squares(*(a.bfloat16() for a in arguments)))
+
+
+# float32: what rounding may do is no fault, and what it cannot do still is one
+
+
+def single(loss):
+    return lambda *arguments: loss(*(a.float() for a in arguments))
+
+
+def half_error(r, x):
+    return 0.5 * ((r - x) ** 2).flatten(1).sum(1).mean()
+
+
+def mean_kl(mu, t):
+    return divergence(mu, t).sum(1).mean()
+
+
+def bce_small_kl(h, x, mu, t):
+    ce = F.binary_cross_entropy_with_logits(h, x, reduction="sum") / len(x)
+    return ce + 0.01 * divergence(mu, t).sum() / len(x)
+
+
+def mse_small_kl(r, x, mu, t):
+    return F.mse_loss(r, x) + 1e-4 * mean_kl(mu, t)
+
+
+SMALL_KL = [
+    (bce_small_kl, {"data_shape": 784, "latent": 20}, 0.01),
+    (bce_small_kl, {"data_shape": (3, 32, 32), "latent": 64}, 0.01),
+    (bce_small_kl, {"data_shape": 64, "latent": 2, "batch": 128}, 0.01),
+    (mse_small_kl, {}, 1e-4),
+    (mse_small_kl, {"data_shape": 64, "latent": 2, "batch": 128}, 1e-4),
+]
+
+
+@pytest.mark.parametrize("back", [torch.Tensor.float, torch.Tensor.double])
+@pytest.mark.parametrize(("loss", "sizes", "weight"), SMALL_KL)
+def test_a_correct_float32_loss_is_not_accused(loss, sizes, weight, back):
+    exact, found = audit(loss, **sizes), audit(lambda *a: back(single(loss)(*a)), **sizes)
+    assert found.faults == ()
+    assert found.kl_weight == pytest.approx(weight, rel=5e-3)
+    assert exact.residual < 1e-9 < found.residual
+    for name in ("likelihood", "reads", "kl_reduction", "reconstruction_reduction"):
+        assert getattr(found, name) == getattr(exact, name)
+    told = [r for r in found.remarks if "in float32 the KL term is known to" in r]
+    assert len(told) == (loss is bce_small_kl)
+    assert not any("float32" in remark for remark in exact.remarks)
+
+
+def test_where_float32_leaves_it_open_that_is_said():
+    sizes = {"data_shape": 784, "latent": 20}
+    lost = partial(gaussian_loss, variance=1e-7, beta=1e-2)
+    found = audit(single(lost), **sizes)
+    assert found.faults == () and found.beta is None
+    assert "in float32 the KL term is lost: give the loss float64 numbers" in found.remarks
+    assert audit(lost, **sizes).verdict == "Gaussian, s² = 1e-07, β = 0.01"
+    vague = audit(single(partial(gaussian_loss, variance=1e-6)), **sizes)
+    assert vague.faults == () and any("% only" in remark for remark in vague.remarks)
+    assert "sum (or 4 × mean) over the batch" in vague.kl_reduction
+    vaguer = audit(single(partial(gaussian_loss, variance=3e-7)), **sizes)
+    assert vaguer.faults == () and not any("½" in remark for remark in vaguer.remarks)
+    no_kl = audit(single(lambda r, x, mu, t: squares(r, x)))
+    assert "no KL term that float32 could show" in no_kl.faults[0]
+
+
+@pytest.mark.parametrize("sizes", [{}, {"data_shape": 784, "latent": 20}])
+@pytest.mark.parametrize("mutant", sorted(set(KL_MUTANTS) - {"none"}))
+def test_true_faults_are_found_in_float32(mutant, sizes):
+    wrong, said = KL_MUTANTS[mutant]
+    weighted = single(lambda r, x, mu, t: squares(r, x) + 0.1 * wrong(mu, t).sum())
+    found = audit(weighted, **sizes)
+    assert any(said in fault for fault in found.faults), str(found)
+    assert not any("doubling" in fault or "another loss" in fault for fault in found.faults)
+
+
+def test_a_detached_mean_beside_large_squares_in_float32():
+    def loss(r, x, mu, t):
+        return squares(r, x) + 0.01 * divergence(mu.detach(), t).sum()
+
+    assert audit(single(loss), data_shape=784).faults == ("the gradient does not reach mu",)
+
+
+# thresholds on the KL term
+
+THRESHOLDS = {
+    "free bits of the batch": lambda mu, t, c: mean_kl(mu, t).clamp(min=c),
+    "free bits of each point": lambda mu, t, c: divergence(mu, t).sum(1).clamp(min=c).mean(),
+    "free bits of each latent": lambda mu, t, c: divergence(mu, t).clamp(min=c).sum(1).mean(),
+    "a target": lambda mu, t, c: (mean_kl(mu, t) - c).abs(),
+    "a margin": lambda mu, t, c: (mean_kl(mu, t) - c).clamp(min=0),
+    "a ceiling": lambda mu, t, c: mean_kl(mu, t).clamp(max=c),
+}
+
+
+@pytest.mark.parametrize(
+    ("at", "sizes"),
+    [
+        (0.02, {}),
+        (0.1, {}),
+        (0.1, {"latent": 128, "batch": 2}),
+        (0.5, {}),
+        (2.0, {"latent": 20}),
+        (25.0, {}),
+        (1000.0, {"data_shape": 784, "latent": 128}),
+    ],
+)
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+def test_thresholds_are_none_of_these(threshold, at, sizes):
+    def loss(r, x, mu, t):
+        return half_error(r, x) + THRESHOLDS[threshold](mu, t, at)
+
+    for found in (audit(loss, **sizes), audit(single(loss), **sizes)):
+        assert found.likelihood == NONE and not found.exact and found.beta is None
+        assert not any("sign" in said or "gradient" in said for said in found.faults)
+        assert "fixed" not in str(found)
+    if at < 0.5 and threshold not in ("a ceiling", "free bits of each latent"):
+        assert any("codes near the prior it is another loss" in f for f in found.faults)
+
+
+# sizes, words, errors
+
+
+def test_a_size_in_a_view_is_a_sum_or_a_mean_and_nothing_wrong():
+    def loss(r, x, mu, t):
+        return 0.5 * ((r - x).view(-1, 784) ** 2).sum(1).mean() + mean_kl(mu, t)
+
+    found = audit(loss, data_shape=784)
+    said = "mean over the batch, sum (or 784 × mean) over the dimensions"
+    assert found.reconstruction_reduction == said
+    assert found.reconstruction_weight == pytest.approx(0.5)
+    assert not any("mean over" in remark for remark in found.remarks)
+    plain = audit(lambda r, x, mu, t: F.mse_loss(r, x) + mean_kl(mu, t), data_shape=784)
+    assert plain.reconstruction_reduction == "mean over the batch, mean over the dimensions"
+    assert any("a mean over the dimensions" in remark for remark in plain.remarks)
+
+
+def test_a_refused_size_leaves_both_words():
+    def loss(r, x, mu, t):
+        assert len(x) == 4
+        return half_error(r, x) + mean_kl(mu, t)
+
+    found = audit(loss)
+    batch = "sum (or 4 × mean) over the batch, whose size is fixed"
+    assert found.faults == ()
+    assert found.reconstruction_reduction == f"{batch}, sum over the dimensions"
+    assert found.kl_reduction == f"{batch}, sum over the latent dimensions"
+    assert (found.kl_weight, found.reconstruction_weight) == pytest.approx((0.25, 0.125))
+
+
+@pytest.mark.parametrize("tiny", [1e-7, 1e-5, 1e-4, 1e-3])
+def test_a_number_in_the_logarithm_is_no_mixture(tiny):
+    def by_hand(r, x, mu, t):
+        ce = -(x * (r + tiny).log() + (1 - x) * (1 - r + tiny).log()).sum()
+        return ce + divergence(mu, t).sum()
+
+    for found in (audit(by_hand), audit(single(by_hand))):
+        assert found.faults == () and found.residual > 1e-9
+        assert found.likelihood == (NONE if tiny > 2e-5 else "Bernoulli, from probabilities")
+
+
+def test_words_that_misled():
+    def doubled(r, x, mu, t):
+        return (((r - x) ** 2).sum(1) + 2 * divergence(mu, t).sum(1)).mean()
+
+    found = audit(doubled)
+    assert found.verdict == "Gaussian, s² = 1, β = 1" and found.faults == ()
+    assert "neither term has its ½: this is twice −ELBO" in found.remarks
+    assert not any("counts twice" in remark for remark in found.remarks)
+
+    scaled = audit(lambda *a: 0.37 * gaussian_loss(*a, variance=0.1, beta=2.0))
+    assert any("squared error and some constant" in remark for remark in scaled.remarks)
+    assert scaled.normalised is None and scaled.variance == pytest.approx(0.2)
+
+    joined = audit(lambda *a: half_squares(*a) + 1e-4 * a[0].mean() * a[2].mean())
+    assert joined.faults == () and joined.verdict == "Gaussian, s² = 1, β = 1"
+    assert joined.residual > 1e-6
+
+    def balanced(r, x, mu, t):
+        error, kl_sum = squares(r, x), divergence(mu, t).sum()
+        return error + kl_sum * (error / kl_sum).detach()
+
+    found = audit(balanced)
+    assert "the value holds no KL term, though the gradient does" in found.faults
+    assert "autoencoder" not in str(found) and found.beta is None
+
+    def reverse(mu, t):
+        return 0.5 * ((1 + mu**2) * (-t).exp() + t - 1)
+
+    found = audit(lambda r, x, mu, t: half_error(r, x) + reverse(mu, t).sum(1).mean())
+    assert found.faults == ("this is KL(p‖q), the other direction",)
+    assert found.kl_reduction == "mean over the batch, sum over the latent dimensions"
+
+
+def test_one_value_for_each_pixel_is_not_one_for_each_point():
+    def loss(r, x, mu, t):
+        return 0.5 * ((r - x) ** 2).mean(0) + mean_kl(mu, t)
+
+    for batch_size in (3, 6, 12):
+        found = audit(loss, data_shape=6, batch=batch_size)
+        assert "each point" not in str(found)
+        assert found.reconstruction_reduction.startswith("mean over the batch")
+    assert "each point" in audit(keras_2016, data_shape=6, batch=6).kl_reduction
+
+
+def test_a_loss_that_asserts_black_and_white_pixels_is_audited_on_them():
+    def loss(r, x, mu, t):
+        assert ((x == 0) | (x == 1)).all()
+        return F.binary_cross_entropy(r, x, reduction="sum") + divergence(mu, t).sum()
+
+    found = audit(loss)
+    assert (found.verdict, found.faults) == ("Bernoulli, from probabilities, β = 1", ())
+    assert "it makes sense for black-and-white x only" in found.remarks
+
+
+def test_a_loss_that_changes_its_arguments_is_audited_on_clones():
+    def loss(r, x, mu, t):
+        r -= x
+        return 0.5 * (r**2).sum() + divergence(mu, t).sum()
+
+    found = audit(loss)
+    assert (found.verdict, found.faults) == ("Gaussian, s² = 1, β = 1", ())
+    assert "it changes its arguments in place" in found.remarks
+    assert not any("in place" in remark for remark in audit(half_squares).remarks)
+
+
+def breaks_its_own_gradient(r, x, mu, t):
+    probabilities = r.sigmoid()
+    value = F.binary_cross_entropy(probabilities, x, reduction="sum") + divergence(mu, t).sum()
+    probabilities *= 2
+    return value
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda r, x, mu: r.sum(), "takes 3 positional arguments"),
+        (lambda r, x, mu, t: half_error(r.view(-1, 10), x.view(-1, 10)), "set data_shape"),
+        (lambda r, x, mu, t: {}["loss"], "KeyError"),
+        (lambda r, x, mu, t: float((r - x).square().sum().numpy()), "numpy"),
+        (breaks_its_own_gradient, "inplace operation"),
+    ],
+    ids=["signature", "shape", "key", "numpy", "gradient"],
+)
+def test_an_error_of_the_loss_is_one_clear_valueerror(loss, said):
+    with pytest.raises(ValueError, match=said):
+        audit(loss)

@@ -260,6 +260,10 @@ _SPREAD = {
     "variance": ("t", "ln t", 1.0),
     "sigma": ("t²", "ln t", 2.0),
 }
+_KL = {  # which features, in which proportion, are the KL term
+    reads: {"μ²": 1.0, square: 1.0, log: -multiple}
+    for reads, (square, log, multiple) in _SPREAD.items()
+}
 _LIKELIHOODS = {  # which features, in which proportion, are which likelihood
     "Gaussian": {"squared error": 1.0},
     "Laplace": {"absolute error": 1.0},
@@ -284,7 +288,8 @@ NONE = "none of these"
 _PROBES = 28
 _ROUNDING = 1e-9
 _NEARLY = 5e-4  # of a term's standard deviation: such as an ε inside a logarithm
-_SAME = partial(math.isclose, rel_tol=1e-5)
+_SAME = 1e-5  # relative difference of weights called the same, beside what they are known to
+_OPEN = 0.2  # relative error of a weight from which on nothing is read from it
 
 
 @dataclass(frozen=True)
@@ -313,14 +318,15 @@ class Audit:
         ½ (σ² + μ² − ln σ² − 1), the squared error's that of (x − f)².
     normalised : bool or None
         Whether the constants are there, so that the value is −ELBO up to `beta` and reductions;
-        None where the question does not arise.
+        None where the question does not arise or has no answer.
     faults : tuple of str
         What is wrong, in words; empty if nothing is.
     remarks : tuple of str
         What is worth knowing and not wrong.
     residual : float
         The largest deviation from this description, over the standard deviation of the term in
-        which it is; rounding if the description is exact, NaN if there was nothing to measure.
+        which it is; rounding if the description is exact, NaN if there was nothing to measure, or
+        if it holds at ordinary codes and fails around the prior.
     """
 
     likelihood: str = NONE
@@ -390,15 +396,18 @@ def audit(
     probabilities or logits, the continuous Bernoulli, the logarithm of a mean squared error) and of
     the pieces of a KL term (μ², σ², ln σ², with the last argument read in each of four ways). The
     weights come from linear equations; other sizes of batch, data and latent space tell sums from
-    means. Any other loss, such as one with a variance for each pixel or with free bits, is "none of
-    these". A loss that holds a trained number, such as s, is audited at its present value.
+    means. Any other loss, such as one with a variance for each pixel, with free bits or with a
+    target for the KL term, is "none of these". A loss that holds a trained number, such as s, is
+    audited at its present value. In float32 a small KL term drowns in the rounding of a large
+    reconstruction term: nothing is called wrong that rounding may do, and a remark says how well a
+    term is known.
 
     Parameters
     ----------
     loss : callable
         Maps (reconstruction, x, mu, log_variance), of shapes (M, …), (M, …), (M, K) and (M, K), to
         a tensor: one number, or one for each data point, which are then averaged. It is called with
-        float64, and may answer in float32.
+        clones in float64, and may answer in float32.
     data_shape : int or sequence of int
         The shape of one data point, D or such as (1, 28, 28).
     latent, batch : int
@@ -414,8 +423,8 @@ def audit(
     Raises
     ------
     ValueError
-        If `spread` is none of the four, a size is below 1, or the loss returns no numbers or
-        answers in half precision.
+        If `spread` is none of the four, a size is below 1, or the loss raises an error of its own
+        (which is named), returns no numbers or answers in half precision.
 
     Notes
     -----
@@ -439,7 +448,7 @@ def audit(
     try:
         probe.value(*probe.start)
         refused = False
-    except (ValueError, RuntimeError):
+    except ValueError:
         refused = True
     black_and_white = _Probe(loss, batch, shape, latent, spread, binary=True)
     start = (black_and_white if refused else probe).start
@@ -453,27 +462,48 @@ def audit(
             probe, fit = black_and_white, other
     if fit is None:
         return Audit(faults=("the value is NaN or infinite at ordinary arguments",))
+    unreached = probe.unreached(fit)
     if not fit.exact:
-        return Audit(faults=tuple(probe.unreached()), residual=fit.residual)
-    return _describe(probe, fit)
+        return Audit(faults=tuple(unreached), residual=fit.residual)
+    faults = [f"for {where} it is another loss" for where in probe.elsewhere(fit)]
+    bent = [f"{fault}: a threshold on the KL term?" for fault in faults if "prior" in fault]
+    if bent:
+        fit.exact = False
+        return Audit(faults=(*bent, *probe.unreached(fit)))
+    return _describe(probe, fit, unreached + faults)
+
+
+@dataclass
+class _Term:
+    """Weights of the features that are there, and how well they are known."""
+
+    name: str | None  # of the known description, if it is one
+    weights: dict[str, float]
+    error: float  # of these, relative
+    left: float  # of the values, beside it
+    slack: float  # and how much of that rounding may be
+
+    def told(self, features: dict[str, float]) -> float:
+        return sum(w * features[name] for name, w in self.weights.items())
 
 
 @dataclass
 class _Fit:
-    """Weights of the features that are there, by name, and what they leave out."""
+    """The two terms, and what they leave out."""
 
-    image: dict[str, float]
-    code: dict[str, float]
+    image: _Term
+    code: _Term
     constant: float
     residual: float
     exact: bool
+    returns: tuple[int, ...]
     spread: str
     binary: bool
 
     @property
     def reads(self) -> str | None:
         """What the last argument is taken for, None if its features are those of no reading."""
-        there = set(self.code) - {"μ²", "μ"}
+        there = set(self.code.weights) - {"μ²", "μ"}
         for reads, (square, log, _) in _SPREAD.items():
             if there == {square, log}:
                 return reads
@@ -484,44 +514,56 @@ class _Fit:
 
     def weights(self) -> tuple[float, float]:
         """Return the weights of the reconstruction term and of ½ (σ² + μ² − ln σ²)."""
-        first, code = next(iter(self.image.values()), 0.0), self.code
+        first, code = next(iter(self.image.weights.values()), 0.0), self.code.weights
         if self.reads is None:
-            return first, 2 * code.get("μ²", 0.0)
+            return first, 2 * code.get("μ²", code.get("μ² exp(−t)", 0.0))
         square, log, multiple = _SPREAD[self.reads]
         if log not in code:
             return first, 2 * code.get("μ²", code[square])
         return first, math.copysign(2 * code[log] / multiple, code.get(square, -code[log]))
 
+    def times(self, other: _Fit | None, which: int) -> tuple[float, float]:
+        """Return by what a weight of this fit is multiplied in another, and the error of that."""
+        if other is None:
+            return 1.0, math.inf
+        a, b = self.weights()[which], other.weights()[which]
+        error = sum((fit.image, fit.code)[which].error for fit in (self, other))
+        return (b / a, error) if a and b else (1.0, math.inf)
 
+
+@dataclass
 class _Probe:
     """Calls a loss on chosen inputs and solves for its weights."""
 
-    def __init__(
-        self,
-        loss: Loss,
-        batch: int,
-        shape: tuple[int, ...],
-        latent: int,
-        spread: str,
-        binary: bool = False,
-    ):
-        self.loss, self.batch, self.shape, self.latent = loss, batch, shape, latent
-        self.spread, self.binary = spread, binary
+    loss: Loss
+    batch: int
+    shape: tuple[int, ...]
+    latent: int
+    spread: str
+    binary: bool = False
+
+    def __post_init__(self):
         self.g = torch.Generator().manual_seed(0)
-        self.single = False  # whether the loss answers in float32
+        self.single = False  # whether the loss answers, or works, in float32
+        self.in_place = False  # whether it changes its arguments
+        self.pulled = [False] * 4  # whether its gradient in each argument is not zero
         self.returns: tuple[int, ...] = ()  # the shape of what it returns
         self.start = (*self.images(), *self.codes())
+
+    @property
+    def rounding(self) -> float:
+        """What rounding does to a value, relative to it: the least; and 12 times that, the most."""
+        return 2.4e-7 if self.single else 2e-14
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         u = torch.rand(*shape, generator=self.g, dtype=torch.float64)
         return low + (high - low) * u
 
     def around(self, low: float, high: float, *shape: int, flat: bool = False) -> Tensor:
-        """Numbers around a random centre; or all of them the centre."""
+        """Numbers around a random centre, or all of them the centre; those that float32 has."""
         centre = self.uniform(low, high, 1)
-        if flat:
-            return centre.expand(shape)
-        return 0.3 * centre + 0.7 * self.uniform(low, high, *shape)
+        spread = 0.3 * centre + 0.7 * self.uniform(low, high, *shape) if not flat else centre
+        return spread.expand(shape).float().double()
 
     def images(self, flat: bool = False) -> tuple[Tensor, Tensor]:
         size = self.batch, *self.shape
@@ -533,13 +575,21 @@ class _Probe:
     def codes(self, flat: bool = False) -> tuple[Tensor, Tensor]:
         size = self.batch, self.latent
         mu = self.uniform(-1, 1, 1) * self.around(-2, 2, *size, flat=flat)
-        return mu, self.around(0.05, 2.5, *size, flat=flat)
+        return mu.float().double(), self.around(0.05, 2.5, *size, flat=flat)
 
     def value(self, *arguments: Tensor) -> float:
         return self.answer(*(a.clone() for a in arguments)).item()
 
     def answer(self, *arguments: Tensor) -> Tensor:
-        out = self.loss(*arguments)
+        try:
+            out = self.loss(*arguments)
+        except Exception as error:
+            shapes = ", ".join(str(tuple(a.shape)) for a in arguments)
+            raise ValueError(
+                f"the loss fails on float64 tensors of shapes {shapes}: set data_shape, latent and"
+                " batch, or audit a function that hands it clones of the kind that it takes:"
+                f" {type(error).__name__}: {error}"
+            ) from error
         if isinstance(out, int | float):
             out = torch.tensor(float(out), dtype=torch.float64)
         if not isinstance(out, Tensor) or not out.is_floating_point() or out.numel() == 0:
@@ -552,56 +602,79 @@ class _Probe:
 
     def fit(self, like: _Fit | None = None) -> _Fit | None:
         """Solve for the weights of all features, or of those alone that another fit found."""
-        names = (None, None) if like is None else (set(like.image), set(like.code))
+        names, known = (None, None), (_LIKELIHOODS, {r: _KL[r] for r in (self.spread, *_KL)})
+        if like is not None:
+            names = set(like.image.weights), set(like.code.weights)
+            known = {"": like.image.weights}, {"": like.code.weights}
         count = _PROBES if like is None else 4 + 2 * max(map(len, names))
+        r, x, mu, t = self.start  # a change that float32 does not see
+        moved = r * (1 + 1e-10), x, mu * (1 + 1e-10), t * (1 + 1e-10)
+        self.single |= self.value(*moved) == self.value(*self.start)
         images = [self.images(flat=i % 2 == 1) for i in range(count)]
         codes = [self.codes(flat=i % 2 == 1) for i in range(count)]
-        first = [self.value(*pair, *self.start[2:]) for pair in images]
-        second = [self.value(*self.start[:2], *pair) for pair in codes]
+        first = [self.value(*pair, mu, t) for pair in images]
+        second = [self.value(r, x, *pair) for pair in codes]
         both = [self.value(*a, *b) for a, b in zip(images, codes, strict=True)]
         values = torch.tensor([first, second, both], dtype=torch.float64)
         if not values.isfinite().all():
             return None
-        # what rounding alone may leave, and what may be left beside it
-        slack = values.abs().max().item() * (3e-6 if self.single else 1e-13)
         image_features = [_image_features(*pair, self.binary, names[0]) for pair in images]
         code_features = [_code_features(*pair, names[1]) for pair in codes]
-        image = _solve(image_features, values[0], slack)
-        code = _solve(code_features, values[1], slack)
-        first, second = _told(image, image_features), _told(code, code_features)
+        image = _solve(image_features, values[0], self.rounding, known[0])
+        code = _solve(code_features, values[1], self.rounding, known[1])
+        first = torch.tensor([image.told(row) for row in image_features], dtype=torch.float64)
+        second = torch.tensor([code.told(row) for row in code_features], dtype=torch.float64)
         # both at once: the two terms are added, or they are not
         left = values - torch.stack([first, second, first + second])
         constant = left[2].mean().item()
         left = (left - left.mean(1, keepdim=True)).abs().amax(1)
         sizes = values.std(1)
+        slack = torch.tensor([image.slack, code.slack, 4 * (image.slack + code.slack)])
         there = sizes > slack
         residual = (left / sizes)[there].max().item() if there.any() else 0.0
-        exact = bool((left <= (_NEARLY * sizes).clamp(min=4 * slack)).all())
-        return _Fit(image, code, constant, residual, exact, self.spread, self.binary)
+        here = self.returns, self.spread, self.binary
+        fit = _Fit(image, code, constant, residual, False, *here)
+        # what is near to a description may be it; mixtures come near to what they are not
+        nearly = torch.tensor([image.name is not None, fit.reads is not None, True]) * sizes
+        fit.exact = bool((left <= torch.maximum(_NEARLY * nearly, slack)).all())
+        return fit
 
     def elsewhere(self, fit: _Fit) -> list[str]:
-        """Say where the loss is another one: beyond [0, 1], or for negative ln σ²."""
-        (r, x, mu, t), wide = self.start, {}
-        if not any("prob" in name or name == "entropy of x" for name in fit.image):
+        """Say where the loss is another one; around the prior a threshold on the KL term shows."""
+        (r, x, mu, t), logs = self.start, ("log_variance", "log_sigma")
+        one = 0 if (fit.reads or self.spread) in logs else 1
+        wide = {}
+        if fit.code.weights or not any(self.pulled[2:]):  # or it is hidden by rounding here
+            wide["codes near the prior"] = r, x, mu / 1000, one + t / 1000
+            wide["codes far from the prior"] = r, x, self.uniform(50, 100, *mu.shape), t
+        if not any("prob" in name or name == "entropy of x" for name in fit.image.weights):
             wide["reconstructions outside [0, 1]"] = self.uniform(-6, 6, *r.shape), x, mu, t
-        if fit.reads in ("log_variance", "log_sigma"):
+        if fit.reads in logs:
             wide[f"negative {READINGS[fit.reads]}"] = r, x, mu, self.uniform(-4, 0, *t.shape)
-        wrong = []
+
+        def features(*arguments: Tensor) -> list[dict[str, float]]:
+            image = _image_features(*arguments[:2], self.binary, set(fit.image.weights))
+            return [image, _code_features(*arguments[2:], set(fit.code.weights))]
+
+        wrong, before, value = [], features(*self.start), self.value(*self.start)
         for where, arguments in wide.items():
             try:
-                value = self.value(*arguments)
-            except (ValueError, RuntimeError):
+                other = self.value(*arguments)
+            except ValueError:
                 continue
-            image = _image_features(*arguments[:2], self.binary, set(fit.image))
-            code = _code_features(*arguments[2:], set(fit.code))
-            told = fit.constant + (_told(fit.image, [image]) + _told(fit.code, [code])).item()
-            if not math.isclose(value, told, rel_tol=1e-6 + 100 * fit.residual, abs_tol=1e-9):
-                wrong.append(f"for {where} it is another loss")
+            off, slack = other - value, (1e-9 + 12 * self.rounding) * max(abs(other), abs(value))
+            for term, a, b in zip((fit.image, fit.code), before, features(*arguments), strict=True):
+                changes = [w * (b[name] - a[name]) for name, w in term.weights.items()]
+                off -= sum(changes)
+                epsilon = 100 if term.left > term.slack else 2  # one in a logarithm grows there
+                slack += term.error * sum(map(abs, changes)) + epsilon * term.left * any(changes)
+            if abs(off) > slack:
+                wrong.append(where)
         return wrong
 
-    def scalings(self, fit: _Fit) -> dict[str, tuple[float, float] | None]:
-        """Return by what both weights are multiplied when M, D or K is doubled; None if refused."""
-        found: dict[str, tuple[float, float] | None] = {}
+    def scalings(self, fit: _Fit) -> dict[str, _Fit | None]:
+        """Fit again with M, D or K doubled: None if it is another loss, left out if refused."""
+        found: dict[str, _Fit | None] = {}
         wide = (*self.shape[:-1], 2 * self.shape[-1])
         for name, sizes in {
             "M": (2 * self.batch, self.shape, self.latent),
@@ -610,36 +683,37 @@ class _Probe:
         }.items():
             try:
                 other = _Probe(self.loss, *sizes, self.spread, self.binary).fit(fit)
-            except Exception:  # sizes written into the loss: whatever it raises says no more
-                other = None
-            found[name] = None
-            if other is not None and other.exact:
-                both = zip(fit.weights(), other.weights(), strict=True)
-                found[name] = tuple(b / a if a else 1.0 for a, b in both)
+            except ValueError:  # sizes written into the loss
+                continue
+            found[name] = other if other is not None and other.exact else None
         return found
 
-    def unreached(self) -> list[str]:
+    def unreached(self, fit: _Fit) -> list[str]:
         """Name the arguments that autograd's derivative does not reach as it should."""
-        arguments = [a.clone().requires_grad_() for a in self.start]
-        names = ("the reconstruction", "x", "mu", "the last argument")
-        out = self.answer(*arguments)
+        leaves = [a.clone().requires_grad_() for a in self.start]
+        handed = [a.clone() for a in leaves]
+        out = self.answer(*handed)
+        self.in_place = any(a._version for a in handed)
         if not out.requires_grad:
             return ["no gradient at all: the value is detached from its arguments"]
-        slopes = torch.autograd.grad(out, arguments, allow_unused=True)
+        try:
+            slopes = torch.autograd.grad(out, leaves, allow_unused=True)
+        except RuntimeError as error:
+            raise ValueError(f"the loss cannot be trained: {error}") from error
+        self.pulled = [slope is not None and bool(slope.any()) for slope in slopes]
+        names = ("the reconstruction", "x", "mu", "the last argument")
         wrong = []
         for i in (0, 2, 3):
-            direction = self.uniform(0.5, 1, *self.start[i].shape)
+            before, start, after = self.start[:i], self.start[i], self.start[i + 1 :]
+            direction = self.uniform(0.5, 1, *start.shape) * (start if i == 3 else start.sign())
             step = 1e-3 if self.single else 1e-5
-            ends = []
-            for sign in (1, -1):
-                moved = list(self.start)
-                moved[i] = moved[i] + sign * step * direction
-                ends.append(self.value(*moved))
+            if i > 0 and fit.exact:  # a KL term allows a wide step, which rounding spares
+                step *= 100
+            ends = [self.value(*before, start + s * direction, *after) for s in (step, -step)]
             wanted = (ends[0] - ends[1]) / (2 * step)
-            got = 0.0 if slopes[i] is None else (slopes[i] * direction).sum().item()
-            rounding = 1e-6 * max(map(abs, ends)) / step if self.single else 1e-9
-            slack = (1e-1 if self.single else 1e-5) * (abs(wanted) + abs(got)) + rounding
-            if abs(got - wanted) > slack:
+            got = (slopes[i] * direction).sum().item() if self.pulled[i] else 0.0
+            slack = (1e-1 if self.single else 1e-5) * (abs(wanted) + abs(got))
+            if abs(got - wanted) > slack + 2 * (fit.code if i else fit.image).slack / step:
                 how = "does not reach" if got == 0 else "is not the slope of the value in"
                 wrong.append(f"the gradient {how} {names[i]}")
         return wrong
@@ -697,55 +771,82 @@ def _code_features(mu: Tensor, t: Tensor, wanted: set[str] | None = None) -> dic
     return {n: v.sum().item() for n, v in features.items() if wanted is None or n in wanted}
 
 
-def _told(weights: dict[str, float], features: list[dict[str, float]]) -> Tensor:
-    told = [sum(w * row[name] for name, w in weights.items()) for row in features]
-    return torch.tensor(told, dtype=torch.float64)
-
-
-def _solve(features: list[dict[str, float]], values: Tensor, slack: float) -> dict[str, float]:
-    """Solve for the weights; drop the smallest as long as the rest say as much, and solve again."""
-    names = list(features[0])
+def _solve(
+    features: list[dict[str, float]], values: Tensor, rounding: float, known: dict[str, dict]
+) -> _Term:
+    """Solve for the weight of a known description; if none fits, for those of few features."""
     target = values - values.mean()
-    if not names or target.abs().max() <= slack:
-        return {}
-    slack = max(slack, _NEARLY * target.std().item())
-    matrix = torch.tensor([[row[name] for name in names] for row in features], dtype=torch.float64)
-    matrix = matrix - matrix.mean(0)
-    scale = matrix.std(0)
+    least = rounding * values.abs().max().item()
+    columns = {
+        name: torch.tensor([row[name] for row in features], dtype=torch.float64)
+        for name in features[0]
+    }
 
-    def weights(kept: list[int]) -> tuple[Tensor, float]:
-        columns = (matrix / scale)[:, kept]
-        solution = torch.linalg.lstsq(columns, target[:, None], driver="gelsd").solution[:, 0]
-        return solution, (columns @ solution - target).abs().max().item()
+    def solve(columns: dict[str, Tensor]) -> tuple[dict[str, float], float, float]:
+        """Return the weights, what is left, and the largest relative error that this may cause."""
+        matrix = torch.stack(list(columns.values()), 1)
+        matrix = matrix - matrix.mean(0)
+        scale = matrix.std(0)
+        matrix = matrix / scale
+        solution = torch.linalg.lstsq(matrix, target[:, None], driver="gelsd").solution[:, 0]
+        left = (matrix @ solution - target).abs().max().item()
+        errors = torch.linalg.pinv(matrix).abs().sum(1) * max(left, least) / solution.abs()
+        return (
+            dict(zip(columns, (solution / scale).tolist(), strict=True)),
+            errors.max().item(),
+            left,
+        )
 
-    kept = list(range(len(names)))
-    solution, left = weights(kept)
-    while len(kept) > 1:
-        weakest = int(solution.abs().argmin())
-        fewer = kept[:weakest] + kept[weakest + 1 :]
-        trial, left = weights(fewer)
-        if left > slack:
+    weights, error, left = solve(columns) if columns else ({}, 0.0, 0.0)
+    slack = min(max(4 * left, least), 12 * least)  # rounding, as measured
+    if not columns or target.abs().max() <= slack:
+        return _Term(None, {}, 0.0, 0.0, slack)
+    nearly, tries = max(slack, _NEARLY * target.std().item()), []
+    for name, shares in known.items():
+        if set(shares) <= set(columns):
+            whole = sum(share * columns[n] for n, share in shares.items())
+            found, *rest = solve({name: whole})
+            shares = {n: share * found[name] for n, share in shares.items()}
+            tries.append(_Term(name, shares, *rest, slack))
+    best = next((term for term in tries if term.left <= slack), min(tries, key=lambda t: t.left))
+    if best.left <= nearly:
+        return best
+    limit = slack if left <= slack else nearly
+    while len(weights) > 1:  # drop the weakest as long as the rest say as much
+        weakest = min(weights, key=lambda n: abs(weights[n]) * columns[n].std().item())
+        fewer = solve({name: columns[name] for name in weights if name != weakest})
+        if fewer[2] > limit:
             break
-        kept, solution = fewer, trial
-    return {names[i]: w for i, w in zip(kept, (solution / scale[kept]).tolist(), strict=True)}
+        weights, error, left = fewer
+    return _Term(None, weights, error, left, slack)
 
 
-def _describe(probe: _Probe, fit: _Fit) -> Audit:
+def _describe(probe: _Probe, fit: _Fit, elsewhere: list[str]) -> Audit:
     faults, remarks = [], []
     wider = probe.scalings(fit)
     a, b = fit.weights()
-    likelihood = _likelihood(fit, faults)
+    likelihood = fit.image.name or NONE if fit.image.weights else "none"
+    if likelihood == NONE:
+        said = _said(fit.image.weights)
+        faults.append(f"the reconstruction term is no likelihood known here: {said}")
     sensible, prior = _read_kl(fit, faults)
     M, D, K = probe.batch, math.prod(probe.shape), probe.latent
+    error = fit.image.error + fit.code.error
+    same = partial(math.isclose, rel_tol=_SAME + error * (error < _OPEN))
     latents = "the latent dimensions"
-    first, over_first = _reduction("the dimensions", "D", 0, wider, (M, D, K), faults)
-    second, over_second = _reduction(latents, "K", 1, wider, (M, D, K), faults)
+    first, over_first = _reduction("the dimensions", "D", 0, fit, wider, (M, D, K), faults)
+    second, over_second = _reduction(latents, "K", 1, fit, wider, (M, D, K), faults)
     kl_weight, weight = b / over_second, a / over_first
-    if a and b and wider["M"] is not None and not math.isclose(*wider["M"], rel_tol=1e-3):
-        faults.append("the two terms treat the batch differently: β changes with its size")
+    if (a and b) or not probe.single:  # or a term that rounding hides here may show there
+        faults += [f"with {n} doubled it is another loss" for n in wider if wider[n] is None]
+    if a and b and "M" in wider:
+        (of_a, error_a), (of_b, error_b) = fit.times(wider["M"], 0), fit.times(wider["M"], 1)
+        if 1e-3 + error_a + error_b < min(_OPEN, abs(of_a / of_b - 1)):
+            faults.append("the two terms treat the batch differently: β changes with its size")
     if math.prod(probe.returns) > 1:
         remarks.append(f"it returns shape {probe.returns}, not one number; the mean was audited")
-    if probe.returns == (M,) and M > 1:
+    doubled = wider.get("M")
+    if doubled and (fit.returns, doubled.returns) == ((M,), (2 * M,)) and M > 1:
         first = first.replace("mean over the batch", "each point")
         second = second.replace("mean over the batch", "each point")
     if fit.binary and likelihood not in ("none", NONE):
@@ -756,55 +857,54 @@ def _describe(probe: _Probe, fit: _Fit) -> Audit:
         )
     if b < 0:
         faults.append("the KL term has the wrong sign: it is subtracted, and has no lower bound")
-    if not fit.code:
-        seen = " that float32 could show" * probe.single
-        faults.append(f"there is no KL term{seen}: this trains an autoencoder")
-    if not fit.image:
-        faults.append("there is no reconstruction term")
-    whole = likelihood.startswith(("Bern", "cont")) and _SAME(a, b)
-    for said, other, size, number, times, over in (
-        (first, second, "D", D, weight, "the dimensions"),
-        (second, first, "K", K, kl_weight, latents),
+    for term, pulled, name, so in (
+        (fit.code, any(probe.pulled[2:]), "KL", ": this trains an autoencoder"),
+        (fit.image, probe.pulled[0], "reconstruction", ""),
     ):
-        alone = f"mean over {over}" in said and f"divided by {size}" not in other
-        if alone and fit.image and fit.code and not whole and not _SAME(times, number):
+        known = f"known to {100 * term.error:.2g} % only" if term.weights else "lost"
+        if probe.single and (term.error > _NEARLY if term.weights else pulled):
+            remarks.append(f"in float32 the {name} term is {known}: give the loss float64 numbers")
+        elif pulled and not term.weights:
+            faults.append(f"the value holds no {name} term, though the gradient does")
+        elif not term.weights:
+            seen = " that float32 could show" * probe.single
+            faults.append(f"there is no {name} term{seen}{so}")
+    if probe.in_place:
+        remarks.append("it changes its arguments in place")
+    whole = likelihood.startswith(("Bern", "cont")) and same(a, b)
+    for said, other, size, number, over in (
+        (first, second, "D", D, "the dimensions"),
+        (second, first, "K", K, latents),
+    ):
+        alone = f"mean over {over}" in said and f"divided by {size}" not in other and number > 1
+        if alone and fit.image.weights and fit.code.weights and not whole:
             remarks.append(f"a mean over {over} where −ELBO has a sum")
-    if fit.reads is not None and _SAME(kl_weight, 2) and fit.image:
+    no_half = likelihood == "Gaussian" and same(weight, 1) and "mean over the dim" not in first
+    if fit.reads is not None and same(kl_weight, 2) and fit.image.weights and not no_half:
         remarks.append("the KL term counts twice: β = 2 is meant, or its ½ is missing")
-    if fit.code or fit.image:
-        faults += probe.unreached() + probe.elsewhere(fit)
+    if fit.code.weights or fit.image.weights:
+        faults += elsewhere
     variance = beta = normalised = None
-    if a > 0 and not fit.code:
-        beta = 0.0
+    if a > 0 and not fit.code.weights:
+        beta = None if any(probe.pulled[2:]) else 0.0
     elif a > 0 and b > 0 and sensible:
         variance, beta, normalised = _units(fit, likelihood, a, b, M, D, K, prior)
         if likelihood == "Gaussian" and not normalised and beta == 1:
-            other = "" if _SAME(variance, 1) else f", or β = {variance:.4g} for s² = 1"
+            other = "" if same(variance, 1) else f", or β = {variance:.4g} for s² = 1"
+            constant = "without its constant" if normalised is False else "and some constant"
             remarks.append(
-                "squared error without its constant, which a fixed s does not need:"
-                f" β = 1 for this s²{other}"
+                f"squared error {constant}, which a fixed s does not need: β = 1 for this s²{other}"
             )
-            if _SAME(weight, 1) and _SAME(kl_weight, 1):
+            if no_half and same(kl_weight, 2):
+                remarks.append("neither term has its ½: this is twice −ELBO")
+            elif same(weight, 1) and same(kl_weight, 1):
                 remarks.append("the squared error has no ½ in front of it")
-        if likelihood == "Laplace" and not _SAME(beta, 1):
+        if likelihood == "Laplace" and not same(beta, 1):
             remarks.append(f"the scale is 1 for this β, or {beta:.4g} for β = 1")
     return Audit(
         likelihood, variance, beta, fit.reads, prior, first, second, weight, kl_weight,
         normalised, tuple(faults), tuple(remarks), fit.residual, True,
     )  # fmt: skip
-
-
-def _likelihood(fit: _Fit, faults: list[str]) -> str:
-    if not fit.image:
-        return "none"
-    first = next(iter(fit.image.values()))
-    for name, shares in _LIKELIHOODS.items():
-        if set(shares) == set(fit.image) and all(
-            _SAME(fit.image[f], first * w) for f, w in shares.items()
-        ):
-            return name
-    faults.append(f"the reconstruction term is no likelihood known here: {_said(fit.image)}")
-    return NONE
 
 
 def _said(weights: dict[str, float]) -> str:
@@ -813,12 +913,19 @@ def _said(weights: dict[str, float]) -> str:
 
 def _read_kl(fit: _Fit, faults: list[str]) -> tuple[bool, float | None]:
     """Name what is wrong with the KL term; return whether it is one, and the prior's variance."""
-    code, reads, spread = fit.code, fit.reads, fit.spread
+    code, reads, spread = fit.code.weights, fit.reads, fit.spread
     if not code:
+        return False, None
+    same = partial(math.isclose, rel_tol=_SAME + 2 * fit.code.error)
+    if fit.code.name is None and fit.code.error > _OPEN:
+        faults.append("the KL term is none known here, and its pieces cannot be told apart")
         return False, None
     if reads is None:
         turned = {"t", "exp(−t)", "μ² exp(−t)"}
-        if set(code) == turned and all(_SAME(code[name], code["t"]) for name in turned):
+        if set(code) == {"μ²"}:
+            faults.append("σ² and ln σ² are missing from the KL term: it is that of N(μ, I), whose"
+                          " variance is fixed")  # fmt: skip
+        elif set(code) == turned and all(same(code[name], code["t"]) for name in turned):
             faults.append("this is KL(p‖q), the other direction")
         elif "exp(t/2)" in code and spread == "log_variance":
             faults.append("σ stands where σ² belongs: exp(½ ln σ²) is added, not exp(ln σ²)")
@@ -845,13 +952,13 @@ def _read_kl(fit: _Fit, faults: list[str]) -> tuple[bool, float | None]:
         if share < 0:
             faults.append(f"{name} has the wrong sign beside σ²")
             return False, None
-    if not _SAME(code["μ²"], code[square]):
+    if not same(code["μ²"], code[square]):
         faults.append(
             f"μ² and σ² have different weights, {code['μ²']:.4g} and {code[square]:.4g}:"
             " the divergence to no prior N(0, τ² I)"
         )
         return True, None
-    if not _SAME(prior, 1):
+    if not same(prior, 1):
         faults.append(
             f"ln σ² has {prior:.4g} times the weight it should have beside σ² and μ²:"
             f" a slip, or a prior N(0, {prior:.4g} I)"
@@ -860,24 +967,31 @@ def _read_kl(fit: _Fit, faults: list[str]) -> tuple[bool, float | None]:
 
 
 def _reduction(
-    over: str, size: str, which: int, wider: dict, at: tuple[int, int, int], faults: list[str]
+    over: str, size: str, which: int, fit: _Fit, wider: dict, at: tuple[int, ...], faults: list[str]
 ) -> tuple[str, float]:
     """Say in words how a term was reduced, and by which factor that multiplies its weight."""
-    said, factor = [], 1.0
-    words = {"M": "the batch", size: over}
+    said, factor, words = [], 1.0, {"M": "the batch", size: over}
     for name, number in zip("MDK", at, strict=True):
-        ratio = None if wider[name] is None else wider[name][which]
-        if ratio is None:
-            if name in words:
-                said.append(f"unknown over {words[name]}, whose size is fixed")
-        elif math.isclose(ratio, 1, rel_tol=1e-3):
-            if name in words:
-                said.append(f"sum over {words[name]}")
-        elif math.isclose(ratio, 0.5, rel_tol=1e-3):
-            factor /= number
-            said.append(f"mean over {words[name]}" if name in words else f"divided by {name}")
+        ratio, error = fit.times(wider.get(name), which)
+        same = partial(math.isclose, rel_tol=_SAME + error)
+        if error > _OPEN:
+            how = f"sum (or {number} × mean)"
+        elif abs(ratio - 1) < 1e-3 + error:
+            how = "sum"
+        elif abs(2 * ratio - 1) < 1e-3 + error:
+            how, factor = "mean", factor / number
+            mean = fit.weights()[which] / factor  # 392 × the mean of 784 is rather ½ × the sum
+            plain = (1.0,) if which else (1.0, 0.5)
+            if name == size and any(same(mean / number, w) and not same(mean, w) for w in plain):
+                how, factor = f"sum (or {number} × mean)", factor * number
         else:
             faults.append(f"doubling {name} multiplies the weight by {ratio:.4g}")
+            continue
+        if name in words:
+            fixed = "" if name in wider else ", whose size is fixed"
+            said.append(f"{how} over {words[name]}{fixed}")
+        elif how == "mean":
+            said.append(f"divided by {name}")
     return ", ".join(said), factor
 
 
@@ -890,16 +1004,17 @@ def _units(
     # the KL term's own constant, −½ for each latent dimension, may have been left out
     of_kl = 0.5 * b * M * K * (math.log(prior or 1) - 1)
     constants = fit.constant - of_kl, fit.constant
-    scale = abs(fit.constant) + abs(of_kl) + abs(a) * M * D
+    zero = (1e-9 + fit.image.error) * (abs(fit.constant) + abs(a) * M * D)  # less is none
+    zero += (1e-9 + 10 * fit.code.error) * abs(of_kl)
     if likelihood == "Gaussian":
         units = b, 1.0, 1 / M, 1 / D, 1 / (M * D)  # the weight of ln p(x|z)
         for two_pi, constant, unit in itertools.product((2 * math.pi, 1), constants, units):
             s2 = unit / (2 * a)
             expected = 0.5 * unit * M * D * math.log(two_pi * s2)
-            if abs(constant - expected) < 1e-6 * scale and abs(expected) > 1e-5 * scale:
+            if abs(constant - expected) < zero and abs(expected) > 10 * zero:
                 return s2, b / unit, two_pi != 1
-        return b / (2 * a), 1.0, False
+        return b / (2 * a), 1.0, False if min(map(abs, constants)) < zero else None
     normalised = None
     if likelihood.startswith("cont") or fit.binary:  # on grey pixels the others are no likelihood
-        normalised = any(abs(constant) < 1e-6 * scale for constant in constants)
+        normalised = any(abs(constant) < zero for constant in constants)
     return None, b / a, normalised

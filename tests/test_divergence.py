@@ -85,6 +85,13 @@ def test_a_steep_logit_is_no_zero():
     assert kl_monte_carlo(whole, whole, 10).value.tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("family", [Categorical, OneHotCategorical])
+def test_a_certain_outcome_and_one_that_neither_shows_are_no_zeros(family):
+    rows = [[0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.5], [0.2, 0.3, 0.0, 0.5]]
+    q = family(torch.tensor(rows))
+    assert kl_monte_carlo(q, q, 100).value.tolist() == [0, 0, 0]
+
+
 # closed forms
 
 

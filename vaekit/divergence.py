@@ -333,7 +333,7 @@ def kl_monte_carlo(
         divergence is infinite. A sample there raises an error, but n samples may overlook the
         place: with a share h of p's mass on it they do so with probability (1 − h)ⁿ. k3 also
         needs p > 0 wherever q > 0; for Gaussians its variance is infinite if that of q is at least
-        twice that of p (`kl-monte-carlo`).
+        twice that of p (an exercise of chapter 3).
     seed : int
         The same seed gives the same estimate.
 

@@ -1,8 +1,9 @@
 """When a chapter is run again: when a cell of it, or something that its cells use, has changed.
 
 jupyter-cache knows cells but not what they import. So each chapter has a cache of its own, named by
-the digest of what its cells use: the modules of vaekit that they import, directly or not, the files
-that these name (a widget's ``.js``), the stored results that they name, and ``requirements.txt``.
+the digest of what its cells use: the code of the modules of vaekit that they import, directly or
+not, the files that these name (a widget's ``.js``), the stored results that they name, and
+``requirements.txt``.
 """
 
 import ast
@@ -103,11 +104,25 @@ def outdated(app: Sphinx, env: BuildEnvironment, *_) -> set[str]:
 
 
 def digest(chapter: Path, root: Path) -> str:
-    """Digest of what the cells of a chapter use."""
+    """Digest of what the cells of a chapter use; comments and docstrings do not count."""
     found = hashlib.sha256()
     for path in uses(chapter, root):
-        found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+        content = path.read_bytes()
+        if path.suffix == ".py":
+            content = without_words(content.decode()).encode()
+        found.update(f"{path.relative_to(root)}\0".encode() + content)
     return found.hexdigest()[:16]
+
+
+@cache
+def without_words(code: str) -> str:
+    """Write a module down without its comments, docstrings and layout."""
+    tree = ast.parse(ast.unparse(python(code)))
+    for node in ast.walk(tree):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        if documented and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.unparse(tree)
 
 
 def uses(chapter: Path, root: Path) -> list[Path]:

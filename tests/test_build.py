@@ -166,7 +166,10 @@ this is no Python
     assert used == everything - unused - {"chapters/results/e.png"}
     for name in sorted(used):
         before = digest(source, book)
-        (book / name).write_bytes((book / name).read_bytes() + b"# x\n")
+        content = (book / name).read_bytes()
+        (book / name).write_bytes(b'"""Words."""\n' + content + b"\n# more words\n")
+        assert (digest(source, book) == before) == name.endswith(".py"), name
+        (book / name).write_bytes(content + b"\nx = 1\n")
         assert digest(source, book) != before, name
 
 

@@ -23,7 +23,8 @@ def test_the_page_shows_the_stored_results():
 
 def test_the_headline_is_the_least_favourable_processor():
     stored = json.loads((HERE / "results.json").read_text())
-    ((processor, measured),) = stored.items()
+    processor = next(name for name in stored if "expectation-cpu" in stored[name])
+    measured = stored[processor]
     worse = json.loads(json.dumps(measured))
     goals = {goal["statement"]: goal for goal in worse["training-cpu"]["goals"]}
     goals["fit / fastest library"]["measured"] = [1.1, 1.2, 1.3]

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vaekit.estimates import expectation
 from vaekit.evaluation import (
+    PlaneDensity,
     active_units,
     elbo,
     iwae_bound,
@@ -144,6 +145,8 @@ def test_energy_distance_is_unbiased_and_sees_a_shift():
         (lambda vae: active_units(vae, normal(9, 4)), "must have shape"),
         (lambda vae: two_sample_distance(normal(9, 3), normal(8, 3)), "two samples"),
         (lambda vae: two_sample_distance(normal(9, 3), normal(9, 3)), "do not fill 10 blocks"),
+        (lambda vae: two_sample_distance(normal(19, 3), normal(19, 3)), "do not fill 10 blocks"),
+        (lambda vae: two_sample_distance(normal(9, 3), normal(9, 3), blocks=1), "fill 1 blocks"),
     ],
 )
 def test_bad_input(call, message):
@@ -165,6 +168,16 @@ def test_plane_density_of_a_linear_model():
     assert found.values.sum().item() * 0.01**2 == pytest.approx(1, abs=1e-3)
     assert found.log_prob(torch.tensor([[9.0, 0.0]])) == -math.inf
     assert torch.equal(plane_density(model, draws=99).values, plane_density(model, draws=99).values)
+
+
+def test_a_density_on_cells_is_linear_between_their_middles():
+    middles = torch.arange(8).double() / 4 - 7 / 8
+    density = PlaneDensity(3 + middles[:, None] - 2 * middles, half_width=1.0)
+    x = 1.7 * torch.rand(3, 50, 2, generator=torch.Generator().manual_seed(0)).double() - 0.85
+    assert torch.allclose(density.log_prob(x).exp(), 3 + x[..., 0] - 2 * x[..., 1])
+    bent = PlaneDensity((middles**2)[:, None].expand(8, 8), half_width=1.0)
+    between = torch.tensor([1 / 4, 0.0]).double()  # half-way from 1/8 to 3/8
+    assert bent.log_prob(between).exp() == pytest.approx((1 / 64 + 9 / 64) / 2)
 
 
 def test_plane_density_refuses_what_it_cannot_do():

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -186,9 +185,9 @@ class PlaneDensity:
         cell = 2 * self.half_width / len(self.values)
         places = (x.double().cpu() + self.half_width) / cell - 0.5
         found = map_coordinates(
-            self.values.numpy(), places.movedim(-1, 0).numpy(), order=1, mode="constant"
+            self.values.numpy(), places.reshape(-1, 2).T.numpy(), order=1, mode="constant"
         )
-        return torch.from_numpy(np.asarray(found)).log()
+        return torch.from_numpy(found).view(x.shape[:-1]).log()
 
 
 @torch.no_grad()

@@ -326,6 +326,18 @@ def test_an_order_is_refuted_by_one_counterexample():
         ordered.refute({"greater": double(2.0, 1.1)}, above=1.0)
 
 
+def test_a_counterexample_says_how_far_the_order_is_off():
+    ordered = claim("order").at_least("part", double(2.0), double(1.0), equal=(1.0, 1.0))
+    ordered.refute({"greater": double(3.0, -2.5)}, above=double(1.0, -1.0))
+    (version,) = ordered.facts()["refuted"]
+    assert version["settings"] == 1 and version["error"] == 1.5
+
+
+def test_samples_that_all_agree_agree_with_their_value():
+    mean = sampled(VALUES + 5e-13 * SCALE, torch.zeros(4))  # but for rounding
+    claim("constant").agree(exact=VALUES, mean=mean).refute({"one": 1.0})
+
+
 def test_noise_is_no_counterexample():
     noisy = sampled(double(0.99), 0.1)
     ordered = claim("c").at_least("x", 2.0, 1.0, equal=(1.0, 1.0))

@@ -23,6 +23,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from myst_nb.core.execute.cache import NotebookClientCache
 from myst_nb.core.read import create_nb_reader
 from myst_nb.core.utils import coalesce_streams
+from nbformat import NotebookNode
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
@@ -52,8 +53,22 @@ class ChapterClient(NotebookClientCache):
         super().start_client()
         for cell in self.notebook.cells:
             if cell.cell_type == "code":
-                cell.outputs = coalesce_streams(cell.outputs)
+                cell.outputs = coalesce_streams(joined(cell.outputs))
         source.update(self.notebook)
+
+
+def joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Join the pieces in which a stream arrived, by chance: myst-nb would trim each of them."""
+    found, streams = [], {}
+    for output in map(NotebookNode, outputs):
+        name = output.get("name") if output.output_type == "stream" else None
+        if name in streams:
+            streams[name].text += output.text
+            continue
+        found.append(output)
+        if name:
+            streams[name] = output
+    return found
 
 
 def run_ahead(app: Sphinx, env: BuildEnvironment, docnames: list[str]) -> None:

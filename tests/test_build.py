@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from small_book import build
 
-from book.execution import AT_ONCE, digest, uses
+from book.execution import AT_ONCE, digest, joined, uses
 from book.notebooks import published
 from book.numbering import number
 
@@ -183,6 +183,17 @@ def test_what_a_cell_prints_is_one_output(book):
         path = book / "_build" / "html" / "_sources" / "chapters" / "02_one.ipynb"
         outputs = nbformat.read(path, as_version=4).cells[-1 - bool(text)].outputs
         assert [output.get("text") for output in outputs] == ["early\nlate\n", None]
+
+
+def test_a_stream_is_the_same_in_whatever_pieces_it_arrives():
+    text = "early\n\n  late\n"
+    for cut in range(len(text)):
+        pieces = [text[:cut], text[cut:]]
+        outputs = [nbformat.v4.new_output("stream", name="stdout", text=t) for t in pieces]
+        outputs.insert(1, nbformat.v4.new_output("display_data"))
+        first, second = joined(outputs)
+        assert (first.text, second.output_type) == (text, "display_data")
+        assert outputs[0].text == text[:cut], "the pieces are left as they were"
 
 
 def test_a_reference_follows_a_number_that_changes_on_another_page(book):

@@ -15,6 +15,7 @@ from vaekit.estimates import (
     Approximation,
     Estimate,
     expectation,
+    generator,
     importance,
     integrate,
     integrate_plane,
@@ -311,6 +312,7 @@ def test_bounds_are_reached():
         (a * a, [2.25, 0.61]),
         (4 * a / 2, [1.0, 0.2]),
         (a[:1].log(), [math.log(2 / 1.5)]),
+        (1 / a, [1 / 1.5 - 1 / 2, 1 / 2.9 - 1 / 3]),
         (a.sum(), 0.6),
     ):
         torch.testing.assert_close(result.error, torch.tensor(error))
@@ -349,7 +351,7 @@ def test_a_standard_error_never_passes_for_a_bound():
 
 
 def test_the_error_of_a_logarithm_is_that_of_repeated_runs():
-    x = 1 + double(4000, 2000) / 2  # 2000 estimates of 1, each from 4000 samples
+    x = 3 + 1.5 * double(4000, 2000)  # 2000 estimates of 3, each from 4000 samples
     logs = Estimate.of(x).log()
     assert logs.error.mean().item() == pytest.approx(logs.value.std().item(), rel=0.06)
 
@@ -366,6 +368,12 @@ def test_what_has_no_known_error_is_refused(bad):
         }[bad]()
     with pytest.raises(ValueError, match="positive"):
         Estimate.of(torch.tensor([-1.0, 0.5])).log()
+
+
+def test_a_generator_is_made_of_a_seed_or_taken_as_it_is():
+    made = generator(5)
+    assert made.initial_seed() == 5
+    assert generator(made) is made
 
 
 def test_of_refuses_what_has_no_standard_error():

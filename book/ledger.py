@@ -17,6 +17,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import ExtensionError
 
 from book.numbering import CLAIMS, chapter_number, docnames, number
+from vaekit.display import power_of_ten
 
 LEDGER = "chapters/ledger"
 SEEDS = Path("chapters", "results", "seeds.json")  # what `make seeds` stored
@@ -183,20 +184,12 @@ def _tried(row: dict) -> list[str]:
 def noticed(row: dict) -> str:
     """Say in words how small an error a check would have noticed."""
     exact, sampled = row["resolution"], row["sampling"]
-    words = [f"an error of {short(exact)}"] if exact is not None else []
+    words = [f"an error of {power_of_ten(exact)}"] if exact is not None else []
     if sampled is not None:
-        words.append(f"by sampling {'' if words else 'an error of '}{short(sampled)}")
+        words.append(f"by sampling {'' if words else 'an error of '}{power_of_ten(sampled)}")
     return "; ".join(words) or "the wrong order"
 
 
 def _plain(text: str) -> str:
     """Keep Markdown from reading anything into a text."""
     return re.sub(r"([\\`*_{}\[\]()#+.!|<>$~-])", r"\\\1", text)
-
-
-def short(x: float) -> str:
-    """Write a positive number to one digit: 0.05, and 2.3e-13 as 2·10⁻¹³."""
-    digit, _, exponent = f"{x:.0e}".partition("e")
-    if -4 < int(exponent) < 2:
-        return f"{x:.1g}"
-    return f"{digit}·10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"

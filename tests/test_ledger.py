@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_book import build
 
-from book.ledger import SEEDS, checks, ledger, short, tables
+from book.ledger import SEEDS, checks, ledger, tables
 from book.numbering import CLAIMS, number
 from vaekit.claims import claim, derivation
 
@@ -201,11 +201,3 @@ def test_a_build_fails_without_a_check_until_it_is_back(tmp_path):
 
     book(tmp_path, chapters)
     assert build(tmp_path).exit_code == 0
-
-
-def test_small_numbers_are_short():
-    assert short(2.04e-12) == "2·10⁻¹²"
-    assert short(9.6e-10) == "1·10⁻⁹"
-    assert short(0.03) == "0.03"
-    assert short(1.2) == "1"
-    assert short(340) == "3·10²"

@@ -125,6 +125,11 @@ def test_the_seed_decides_and_the_caller_notices_nothing():
 
 
 @pytest.mark.parametrize("estimator", [pathwise, score_function])
+def test_one_sample_is_enough(estimator):
+    assert estimator(torch.sin, Normal, MU, SIGMA, n=1)[0].shape == (1, *MU.shape)
+
+
+@pytest.mark.parametrize("estimator", [pathwise, score_function])
 def test_bad_input_is_named(estimator):
     with pytest.raises(ValueError, match="n = 0"):
         estimator(torch.sin, Normal, MU, SIGMA, n=0)

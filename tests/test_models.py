@@ -17,6 +17,7 @@ from vaekit.likelihoods import (
     BernoulliLikelihood,
     ContinuousBernoulliLikelihood,
     GaussianLikelihood,
+    binarize,
 )
 from vaekit.models import VAE, Autoencoder, digits_vae, from_config, mlp, swiss_roll_vae
 
@@ -122,6 +123,7 @@ def test_elbo_is_the_sum_of_densities_written_out():
         GaussianLikelihood(0.3, learn=True),
         GaussianLikelihood(torch.tensor([0.1, 1.0, 3.0]), learn=True),
         BernoulliLikelihood(),
+        BernoulliLikelihood(grey=True),
         ContinuousBernoulliLikelihood(),
     ],
 )
@@ -129,7 +131,7 @@ def test_log_prob_and_its_gradient_are_those_of_torch(likelihood):
     likelihood = likelihood.double()
     h = double(4, 7, 3).requires_grad_()
     x = double(7, 3, seed=1).sigmoid()
-    x = x.round() if isinstance(likelihood, BernoulliLikelihood) else x
+    x = x.round() if likelihood.binary else x
     wanted = [h, *(p for p in likelihood.parameters() if p.requires_grad)]
     ours, theirs = likelihood.log_prob(h, x), likelihood(h).log_prob(x)
     assert ours.shape == likelihood(h).batch_shape == (4, 7)
@@ -146,6 +148,7 @@ def test_gaussian_variance_is_a_variance():
     value = GaussianLikelihood(0.25).double().log_prob(double(1, 3), double(1, 3, seed=1))
     wanted = Normal(double(1, 3), 0.5).log_prob(double(1, 3, seed=1)).sum(-1)
     close(value, wanted, 1e-7)
+    assert GaussianLikelihood()(double(1, 3)).variance.eq(1).all()
     with pytest.raises(ValueError, match="variance must be positive"):
         GaussianLikelihood(0.0)
 
@@ -333,6 +336,18 @@ def test_grey_pixels_are_for_those_who_ask():
         assert vae.elbo(GOOD / 2).isfinite().all()
         with pytest.raises(ValueError, match=r"from 0 to 255, outside .* \[0, 1\]"):
             vae.validate(GOOD * 255)
+    with pytest.raises(ValueError, match="within the support"):
+        BernoulliLikelihood()(GOOD).log_prob(GOOD / 2)
+
+
+def test_binarize_draws_ones_as_often_as_the_grey_value_says():
+    grey = torch.tensor([0.0, 0.3, 0.9, 1.0]).expand(40_000, 4)
+    drawn = binarize(grey, seed=5)
+    assert ((drawn == 0) | (drawn == 1)).all()
+    error = (grey[0] * (1 - grey[0]) / 40_000).sqrt()
+    assert ((drawn.mean(0) - grey[0]).abs() <= 5 * error).all()
+    assert torch.equal(drawn, binarize(grey, seed=torch.Generator().manual_seed(5)))
+    assert not torch.equal(drawn, binarize(grey, seed=6))
 
 
 # the file

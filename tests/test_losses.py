@@ -101,6 +101,8 @@ def test_bad_shapes_and_numbers_are_refused():
         gaussian_loss(r, x, mu, log_variance[:, :2])
     with pytest.raises(ValueError, match="mu and log_variance"):
         bernoulli_loss(r, x, mu[:2], log_variance[:2])
+    with pytest.raises(ValueError, match=r"variance must have shape \(\) or \(\d,\), got \(5, 1\)"):
+        gaussian_loss(r, x, mu, log_variance, variance=torch.ones(5, 1))
     with pytest.raises(ValueError, match="variance must be positive"):
         gaussian_loss(r, x, mu, log_variance, variance=-1.0)
     with pytest.raises(ValueError, match=r"x must lie in \[0, 1\]"):

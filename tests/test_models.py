@@ -261,6 +261,7 @@ def test_config_builds_the_same_model_again():
     [
         ({"latent": 0}, "size 1 or more"),
         ({"hidden": [10, -1]}, "size 1 or more"),
+        ({"latent": None}, "missing model settings: latent"),
         ({"latent": 1.5}, "size 1 or more"),
         ({"likelihood": "poisson"}, "likelihood must be one of"),
         ({"model": "gan"}, "model must be one of"),

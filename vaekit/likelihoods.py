@@ -1,7 +1,8 @@
 """What p(x|h) can be: a decoder's output h as a Gaussian, Bernoulli or continuous Bernoulli.
 
 Each class gives the distribution (`forward`) and the log density that training maximises
-(`log_prob`), summed over the D data dimensions, in nats. All tensors keep their device and dtype.
+(`log_prob`), summed over the D data dimensions, in nats. h and x keep their device and dtype;
+a Gaussian's variance is stored in torch's default dtype.
 """
 
 from __future__ import annotations

@@ -75,6 +75,10 @@ def gaussian_loss(
     """
     _validate(mean, x, mu, log_variance, "mean")
     variance = torch.as_tensor(variance, dtype=mean.dtype, device=mean.device)
+    if variance.shape not in ((), mean.shape[1:]):
+        raise ValueError(
+            f"variance must have shape () or {tuple(mean.shape[1:])}, got {tuple(variance.shape)}"
+        )
     if not ((variance > 0) & variance.isfinite()).all():
         raise ValueError(f"variance must be positive and finite, got {variance.tolist()}")
     log_likelihood = log_density(x, mean, variance.log()).sum(-1)
@@ -304,9 +308,9 @@ class Audit:
     variance : float or None
         Of a Gaussian: s², the decoder's variance at the `beta` named here.
     beta : float or None
-        The weight of the KL term beside −ln p(x|z); None if there is no telling what the KL term
-        is. For squared error without its constant β and s² are one number: `beta` is then 1, and
-        `variance` says it all (`loss-sigma-is-beta`).
+        The weight of the KL term beside −ln p(x|z); None if either term is not known or has the
+        wrong sign, or there is no reconstruction term. For squared error without its constant β
+        and s² are one number: `beta` is then 1, and `variance` says it all (`loss-sigma-is-beta`).
     reads : str or None
         What the last argument is taken for: "log_variance", "log_sigma", "variance" or "sigma".
     prior_variance : float or None
@@ -326,7 +330,7 @@ class Audit:
     residual : float
         The largest deviation from this description, over the standard deviation of the term in
         which it is; rounding if the description is exact, NaN if there was nothing to measure, or
-        if it holds at ordinary codes and fails around the prior.
+        if it holds at ordinary codes and fails next to the prior or far from it.
     """
 
     likelihood: str = NONE
@@ -391,16 +395,16 @@ def audit(
 ) -> Audit:
     """Say what a loss is: which likelihood, which decoder variance, which β, and what is wrong.
 
-    The loss is called on some hundred chosen inputs, and no network is trained. Its values have to
-    be a linear combination of a reconstruction term (squared or absolute error, cross-entropy of
-    probabilities or logits, the continuous Bernoulli, the logarithm of a mean squared error) and of
-    the pieces of a KL term (μ², σ², ln σ², with the last argument read in each of four ways). The
-    weights come from linear equations; other sizes of batch, data and latent space tell sums from
-    means. Any other loss, such as one with a variance for each pixel, with free bits or with a
-    target for the KL term, is "none of these". A loss that holds a trained number, such as s, is
-    audited at its present value. In float32 a small KL term drowns in the rounding of a large
-    reconstruction term: nothing is called wrong that rounding may do, and a remark says how well a
-    term is known.
+    The loss is called on two to three hundred chosen inputs, and no network is trained. Its values
+    have to be a linear combination of a reconstruction term (squared or absolute error, cross-
+    entropy of probabilities or logits, the continuous Bernoulli, the logarithm of a mean squared
+    error) and of the pieces of a KL term (μ², σ², ln σ², with the last argument read in each of
+    four ways). The weights come from linear equations; other sizes of batch, data and latent space
+    tell sums from means. Any other loss, such as one with a variance for each pixel, with free bits
+    or with a target for the KL term, is "none of these". A loss that holds a trained number, such
+    as s, is audited at its present value. In float32 a small KL term drowns in the rounding of a
+    large reconstruction term: nothing is called wrong that rounding may do, and a remark says how
+    well a term is known.
 
     Parameters
     ----------
@@ -424,7 +428,8 @@ def audit(
     ------
     ValueError
         If `spread` is none of the four, a size is below 1, or the loss raises an error of its own
-        (which is named), returns no numbers or answers in half precision.
+        (which is named), returns no numbers, answers in half precision, or cannot
+        be differentiated.
 
     Notes
     -----

@@ -1,10 +1,10 @@
 """The variational autoencoder: encoder, decoder, the three bounds, and the chapters' networks.
 
 The generative model is p(z) p_θ(x|z) with p(z) = N(0, I); the encoder gives q_φ(z|x), a diagonal
-Gaussian. Every value is in nats, summed over the D data dimensions and the K latent dimensions, one
-value for each data point. Random code takes a seed, or a `torch.Generator` that moves on from call
-to call, and leaves torch's global generator alone. All tensors stay on the device and in the dtype
-of the model's parameters.
+Gaussian. Bounds are in nats, one value for each data point; `terms` keeps the KL of each latent
+dimension apart. Random methods take a seed, those that estimate a bound also a `torch.Generator`
+that moves on from call to call, and leave torch's global generator alone; only `mlp` draws its
+weights from that. All tensors stay on the device and in the dtype of the model's parameters.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Autoencoder(nn.Module):
     Raises
     ------
     ValueError
-        If the latent dimension is below 1.
+        If the encoder holds no linear layer, or its outputs make no whole K of 1 or more.
     """
 
     latent_outputs = 1
@@ -254,7 +254,8 @@ class VAE(Autoencoder):
     def iwae_bound(self, x: Tensor, k: int, *, seed: int | torch.Generator = 0) -> Tensor:
         """Return the k-sample bound ln (1/k) Σᵢ wᵢ, shape (B,) (claim `iwae-monotone`).
 
-        One draw of k samples for each data point, differentiable, k·B·D numbers in memory.
+        One draw of k samples for each data point, differentiable. Memory grows with k·B and with
+        the sizes of the decoder's layers.
 
         Raises
         ------
@@ -302,20 +303,20 @@ class VAE(Autoencoder):
 
 
 def from_config(config: dict) -> VAE | Autoencoder:
-    """Build the model that `config` describes; `model.config` gives the same dictionary back.
+    """Build the model that `config` describes; `model.config` gives it back, defaults filled in.
 
     Parameters
     ----------
     config : dict
         `data_dim`, `hidden` (list), `latent`, and optionally `model` ("vae" or "autoencoder"),
-        `activation` (a class of torch.nn), `likelihood` ("gaussian", "bernoulli",
+        `activation` (the name of a class of torch.nn), `likelihood` ("gaussian", "bernoulli",
         "continuous-bernoulli"), `variance` (number or list of D), `learn_variance`, `grey`,
         `seed` of the weights. The decoder mirrors the encoder.
 
     Raises
     ------
     ValueError
-        If a dimension is below 1, or a key or a value is unknown.
+        If a key is missing or unknown, a dimension is below 1, or a value is not admitted.
     """
     known = {
         "model": "vae",
@@ -332,6 +333,8 @@ def from_config(config: dict) -> VAE | Autoencoder:
     if unknown := set(config) - set(known):
         raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
     config = known | config
+    if missing := [key for key, value in config.items() if value is None]:
+        raise ValueError(f"missing model settings: {', '.join(missing)}")
     sizes = [config["data_dim"], *config["hidden"], config["latent"]]
     if not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise ValueError(f"every layer and the latent dimension need size 1 or more, got {sizes}")
@@ -358,7 +361,10 @@ def from_config(config: dict) -> VAE | Autoencoder:
 
 
 def load(path: str | Path) -> VAE | Autoencoder:
-    """Return the model stored in `path`, on the CPU; see `read` for what it raises."""
+    """Return the model stored in `path`, on the CPU and in torch's default dtype.
+
+    Raises what `read` does, and ValueError if the model was built by hand.
+    """
     tensors, facts = read(path)
     if facts["config"] is None:
         raise ValueError(f"{path} holds a model built by hand: build it again, then load into it")

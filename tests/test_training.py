@@ -360,6 +360,14 @@ def test_graph_and_plain_steps_agree_on_a_gpu(monkeypatch, precision):
 
 
 @cuda
+def test_a_model_trained_on_a_gpu_comes_back():
+    here, there = small(), small().cuda()
+    for model, place in ((here, "cpu"), (there, "cuda")):
+        train(model, device="cuda")
+        assert weights(model).device.type == place
+
+
+@cuda
 def test_steps_on_a_gpu_never_wait_for_it():
     run = training._Run(
         small(), X, Objective(free_bits=0.1), 50, 1e-3, 0, torch.device("cuda", 0), "float32", False

@@ -140,7 +140,7 @@ def fit(
     Parameters
     ----------
     model : VAE or Autoencoder
-        Stays on `device` afterwards.
+        Trained on `device`, and afterwards where it was.
     data, validation : Tensor
         Shape (N, D), dtype of the model. Both are moved to the device whole.
     epochs, batch_size, lr, seed
@@ -196,6 +196,7 @@ def fit(
         "objective": dataclasses.asdict(objective),
     }
     restored = _restore(path, model, settings) if path and path.exists() else None
+    home = next(model.parameters()).device
     run = _Run(
         model, data, objective, batch_size, lr, seed, choose_device(device), precision, binarize
     )
@@ -233,6 +234,7 @@ def fit(
         finally:
             bar.close()
             run.finish()
+            model.to(home)
     return run.history
 
 

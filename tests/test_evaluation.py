@@ -91,12 +91,12 @@ def test_active_units_are_those_that_listen():
     vae = VAE(mlp([3, 6]), mlp([3, 3]), GaussianLikelihood())
     with torch.no_grad():
         vae.encoder[0].weight.zero_()
-        vae.encoder[0].weight[:3] = torch.diag(torch.tensor([1.0, 0.05, 0.3]))
+        vae.encoder[0].weight[:3] = torch.diag(torch.tensor([1.0, 0.05, 0.12]))
         vae.encoder[0].bias.fill_(7.0)
     x = normal(20_000, 3)
     count, activity = active_units(vae, x)
     assert count == 2
-    torch.testing.assert_close(activity, torch.tensor([1.0, 0.0025, 0.09]), rtol=0.05, atol=0)
+    torch.testing.assert_close(activity, torch.tensor([1.0, 0.0025, 0.0144]), rtol=0.05, atol=0)
     assert active_units(vae, x, threshold=0.001)[0] == 3
 
 
@@ -184,7 +184,7 @@ def test_plane_density_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="2 dimensions"):
         plane_density(VAE(mlp([3, 4]), mlp([2, 3]), GaussianLikelihood(0.09)))
     with pytest.raises(ValueError, match="2 cells"):
-        plane_density(VAE(mlp([2, 4]), mlp([2, 2]), GaussianLikelihood(1e-6)))
+        plane_density(VAE(mlp([2, 4]), mlp([2, 2]), GaussianLikelihood(0.015**2)))
 
 
 def test_the_grid_gives_what_sampling_the_prior_gives():

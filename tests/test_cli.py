@@ -79,6 +79,9 @@ def test_resume_goes_on_to_the_same_weights(run, tmp_path):
         ("train digits --out {tmp}/a --batch-size 5000", "larger than the data, 1197 points"),
         ("train digits --out {tmp}/file/a", "could not write"),
         ("evaluate {tmp}", "holds no config.json"),
+        ("train digits --out {tmp}/a --epochs 0", "--epochs must be 1 or more"),
+        ("evaluate {run} --points -5", "--points must be 2 or more, got -5"),
+        ("sample {run} --n 0", "--n must be 1 or more, got 0"),
         ("evaluate {run} --samples 0", "n must be a whole number of 1 or more, got 0"),
         ("sample {tmp}/none", "holds no config.json"),
     ],
@@ -99,6 +102,11 @@ def test_a_damaged_model_is_refused(run, tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-7])
     assert vaekit("evaluate", tmp_path) == 1
     assert "truncated" in capsys.readouterr().err
+    path = tmp_path / "config.json"
+    for damaged in (path.read_text()[:-30], "{}", "[]"):
+        path.write_text(damaged)
+        assert vaekit("evaluate", tmp_path) == 1
+        assert "config.json is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "sample"])

@@ -81,9 +81,11 @@ def test_a_damaged_idx_is_refused_by_name(tmp_path, content, message):
 
 def test_a_cut_or_foreign_gz_is_refused_by_name(tmp_path):
     path = tmp_path / "x.gz"
-    for content in (gzip.compress(idx(PIXELS))[:-9], b"not compressed"):
+    whole = bytearray(gzip.compress(idx(PIXELS)))
+    whole[12] ^= 255  # of the compressed blocks
+    for content in (gzip.compress(idx(PIXELS))[:-9], b"not compressed", bytes(whole)):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"x\.gz is truncated or not compressed"):
+        with pytest.raises(ValueError, match=r"x\.gz is damaged, truncated or not compressed"):
             read_idx(path)
 
 
@@ -130,6 +132,13 @@ def test_a_folder_with_arrays(published, monkeypatch, tmp_path):
     assert torch.equal(data.binarized_mnist().test, expected(published)[2])
     np.savez(tmp_path / "static_binarized.npz", train=1 - train, valid=valid, test=test)
     with pytest.raises(ValueError, match=r"\.npz is not the published binarized_mnist_train"):
+        data.binarized_mnist()
+    np.savez(tmp_path / "static_binarized.npz", train=train)
+    with pytest.raises(ValueError, match=r"\.npz"):
+        data.binarized_mnist()
+    path = tmp_path / "static_binarized.npz"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(ValueError, match=r"\.npz is damaged or lacks train"):
         data.binarized_mnist()
 
 

@@ -146,7 +146,9 @@ def test_energy_distance_is_unbiased_and_sees_a_shift():
         (lambda vae: two_sample_distance(normal(9, 3), normal(8, 3)), "two samples"),
         (lambda vae: two_sample_distance(normal(9, 3), normal(9, 3)), "do not fill 10 blocks"),
         (lambda vae: two_sample_distance(normal(19, 3), normal(19, 3)), "do not fill 10 blocks"),
-        (lambda vae: two_sample_distance(normal(9, 3), normal(9, 3), blocks=1), "fill 1 blocks"),
+        (lambda vae: two_sample_distance(normal(9, 3), normal(9, 3), blocks=1), "2 or more, got 1"),
+        (lambda vae: two_sample_distance(normal(9, 3), normal(9, 3), blocks=2.5), "got 2.5"),
+        (lambda vae: active_units(vae, normal(1, 3)), "at least 2 data points"),
     ],
 )
 def test_bad_input(call, message):
@@ -162,6 +164,8 @@ def test_plane_density_of_a_linear_model():
         model.decoder[0].bias.copy_(torch.tensor([0.3, -0.2]))
     x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0)) / 2
     exact = MultivariateNormal(torch.tensor([0.3, -0.2]), W @ W.T + 0.09 * torch.eye(2))
+    rough = plane_density(model, half_width=4, cell=0.12)  # which 8 is no multiple of
+    assert abs((rough.log_prob(x) - exact.log_prob(x))[exact.log_prob(x) > -5].mean()) < 0.025
     found = plane_density(model, half_width=4)
     usual = exact.log_prob(x) > -5
     assert (found.log_prob(x) - exact.log_prob(x))[usual].abs().max() < 0.05
@@ -181,6 +185,10 @@ def test_a_density_on_cells_is_linear_between_their_middles():
 
 
 def test_plane_density_refuses_what_it_cannot_do():
+    with pytest.raises(ValueError, match="make no density"):
+        plane_density(VAE(mlp([2, 4]), mlp([2, 2]), GaussianLikelihood(0.09)), draws=0)
+    with pytest.raises(ValueError, match="a Gaussian decoder"):
+        plane_density(digits_vae(2, latent=2))
     with pytest.raises(ValueError, match="2 dimensions"):
         plane_density(VAE(mlp([3, 4]), mlp([2, 3]), GaussianLikelihood(0.09)))
     with pytest.raises(ValueError, match="2 cells"):

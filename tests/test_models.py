@@ -149,8 +149,9 @@ def test_gaussian_variance_is_a_variance():
     wanted = Normal(double(1, 3), 0.5).log_prob(double(1, 3, seed=1)).sum(-1)
     close(value, wanted, 1e-7)
     assert GaussianLikelihood()(double(1, 3)).variance.eq(1).all()
-    with pytest.raises(ValueError, match="variance must be positive"):
-        GaussianLikelihood(0.0)
+    for variance in (0.0, math.inf):
+        with pytest.raises(ValueError, match="variance must be positive and finite"):
+            GaussianLikelihood(variance)
 
 
 def test_bernoulli_does_not_overflow():
@@ -262,6 +263,7 @@ def test_config_builds_the_same_model_again():
         ({"latent": 0}, "size 1 or more"),
         ({"hidden": [10, -1]}, "size 1 or more"),
         ({"latent": None}, "missing model settings: latent"),
+        ({"hidden": 8}, "hidden must be a list of sizes, got 8"),
         ({"latent": 1.5}, "size 1 or more"),
         ({"likelihood": "poisson"}, "likelihood must be one of"),
         ({"model": "gan"}, "model must be one of"),
@@ -280,6 +282,18 @@ def test_encoder_must_give_two_numbers_for_each_latent_dimension(outputs):
     encoder[1].out_features = outputs
     with pytest.raises(ValueError, match="at least one latent dimension"):
         VAE(encoder, mlp([1, 4]), BernoulliLikelihood())
+
+
+def test_decoder_and_variances_must_suit_the_encoder():
+    with pytest.raises(ValueError, match="the decoder needs 2 in_features, it has 3"):
+        VAE(mlp([6, 4]), mlp([3, 6]))
+    with pytest.raises(ValueError, match="the decoder needs 6 out_features, it has 1"):
+        VAE(mlp([6, 4]), mlp([2, 1]))
+    with pytest.raises(ValueError, match=r"\(3,\) variances do not suit 6 dimensions"):
+        VAE(mlp([6, 4]), mlp([2, 6]), GaussianLikelihood(torch.ones(3)))
+    for variance in (torch.ones(2, 1), torch.ones(0)):
+        with pytest.raises(ValueError, match=r"variance must have shape \(\) or \(D,\)"):
+            GaussianLikelihood(variance)
 
 
 def test_encoder_must_have_a_linear_layer():
@@ -349,6 +363,9 @@ def test_binarize_draws_ones_as_often_as_the_grey_value_says():
     assert ((drawn.mean(0) - grey[0]).abs() <= 5 * error).all()
     assert torch.equal(drawn, binarize(grey, seed=torch.Generator().manual_seed(5)))
     assert not torch.equal(drawn, binarize(grey, seed=6))
+    for wrong in (255 * grey, -grey, grey / 0, (255 * grey).byte()):
+        with pytest.raises(ValueError, match="grey values between 0 and 1"):
+            binarize(wrong)
 
 
 # the file

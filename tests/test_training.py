@@ -220,6 +220,12 @@ def test_history_is_saved_and_draws_itself(tmp_path):
     history = train(small(), validation=X[:50])
     history.save(tmp_path / "history.json")
     assert History.load(tmp_path / "history.json").rows == history.rows
+    for damaged, message in (("[{", "is damaged"), ('{"elbo": 1}', "holds no history")):
+        (tmp_path / "history.json").write_text(damaged)
+        with pytest.raises(ValueError, match=message):
+            History.load(tmp_path / "history.json")
+    with pytest.raises(ValueError, match="nothing to plot"):
+        History().plot()
     figure = history.plot()
     lines = [line.get_ydata().tolist() for axes in figure.axes for line in axes.lines]
     wanted = [history["elbo"], history["validation"], history["reconstruction"], history["kl"]]
@@ -433,8 +439,29 @@ def test_bad_objectives(wrong):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_named():
-    with pytest.raises(ValueError, match="torch sees no GPU"):
+    with pytest.raises(ValueError, match="torch sees 0 GPUs"):
         train(small(), device="cuda")
+
+
+@pytest.mark.parametrize("device", ["banana", "meta", "mps"])
+def test_a_device_of_another_kind_is_refused(device):
+    with pytest.raises(ValueError, match="device must be 'auto', 'cpu' or 'cuda'"):
+        train(small(), device=device)
+
+
+def test_what_cannot_be_trained_is_named():
+    with pytest.raises(ValueError, match="needs a model in float32"):
+        train(small().double(), x=X.double(), precision="bfloat16")
+    with pytest.raises(ValueError, match="nothing to train"):
+        train(small().requires_grad_(False))
+
+
+@torch.no_grad()
+def test_it_trains_where_gradients_are_off():
+    model = small()
+    before = weights(model)
+    train(model)
+    assert not torch.equal(weights(model), before) and not torch.is_grad_enabled()
 
 
 def test_a_diverged_run_is_reported_and_its_checkpoint_stays(tmp_path):
@@ -483,6 +510,9 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(tmp_path):
         ({"lr": 0.1}, "another run: lr"),
         ({"objective": Objective(beta=2.0)}, "another run: objective"),
         ({"x": X.flip(0)[:400]}, "another run: data"),
+        ({"model": {"activation": "Tanh"}}, "another run: model"),
+        ({"model": {"likelihood": "continuous-bernoulli"}}, "another run: model"),
+        ({"validation": X[:50]}, "another run: validation"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused(change, message, tmp_path):

@@ -62,10 +62,15 @@ def train(args: argparse.Namespace) -> None:
     if (args.out / "model.safetensors").exists():
         if not args.resume:
             raise FileExistsError(f"{args.out} holds a run: pass --resume, or name another folder")
-        before = json.loads(path.read_text())
+        before = read_config(args.out)
         for part, value in config.items():
-            if before[part] != value:
-                raise ValueError(f"{path} is of another run: its {part} setting is {before[part]}")
+            if before.get(part) != value:
+                raise ValueError(
+                    f"{path} is of another run: its {part} setting is {before.get(part)}"
+                )
+    objective = Objective(args.beta)
+    if args.epochs < 1:
+        raise ValueError(f"--epochs must be 1 or more, got {args.epochs}")
     if int(os.environ.get("RANK", 0)) == 0:
         versions = {"vaekit": __version__, "torch": torch.__version__}
         facts = config | {"epochs": args.epochs} | versions
@@ -74,7 +79,7 @@ def train(args: argparse.Namespace) -> None:
         model,
         x,
         epochs=args.epochs,
-        objective=Objective(args.beta),
+        objective=objective,
         device=args.device,
         checkpoint=args.out,
         resume=args.resume,
@@ -91,14 +96,30 @@ def open_run(folder: Path) -> tuple[VAE, dict]:
     ------
     FileNotFoundError
         If the folder holds no run.
+    ValueError
+        If a file in it is damaged.
     """
-    if not (folder / "config.json").exists():
+    config = read_config(folder)
+    return load(folder / "model.safetensors"), config
+
+
+def read_config(folder: Path) -> dict:
+    """Return what `train` noted in config.json, or say in one sentence why not."""
+    path = folder / "config.json"
+    if not path.exists():
         raise FileNotFoundError(f"{folder} holds no config.json: is it a folder of `train --out`?")
-    return load(folder / "model.safetensors"), json.loads((folder / "config.json").read_text())
+    try:
+        config = json.loads(path.read_text())
+        config["data"], config["model"], config["training"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): train again into another folder") from error
+    return config
 
 
 def evaluate(args: argparse.Namespace) -> None:
     """Print the three numbers that belong together, each with its standard error."""
+    if args.points is not None and args.points < 2:
+        raise ValueError(f"--points must be 2 or more, got {args.points}")
     model, config = open_run(args.folder)
     model.to(choose_device(args.device))
     _, x = splits(config["data"])
@@ -128,6 +149,8 @@ def sample(args: argparse.Namespace) -> None:
 
     from vaekit.plotting import tiles
 
+    if args.n < 1:
+        raise ValueError(f"--n must be 1 or more, got {args.n}")
     model, config = open_run(args.folder)
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
@@ -201,7 +224,7 @@ def parser() -> argparse.ArgumentParser:
     add = command(sample)
     add("folder", type=Path, metavar="DIR", help="folder that train wrote")
     add("--out", type=Path, metavar="FILE", help="picture to write (DIR/samples.png)")
-    add("--n", type=int, default=100, metavar="N", help="samples (%(default)s)")
+    add("--n", type=int, default=100, metavar="N", help="samples, or the most digits (%(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="of the samples (%(default)s)")
     return top
 

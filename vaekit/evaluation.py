@@ -21,7 +21,7 @@ from torch.distributions import MultivariateNormal
 from tqdm.auto import tqdm
 
 from vaekit.estimates import Estimate, generator, seeded
-from vaekit.likelihoods import BernoulliLikelihood
+from vaekit.likelihoods import BernoulliLikelihood, GaussianLikelihood
 from vaekit.models import VAE, Autoencoder, pairs_at_once
 
 __all__ = [
@@ -130,8 +130,15 @@ def active_units(model: VAE, x: Tensor, *, threshold: float = 0.01) -> tuple[int
     -------
     int, Tensor
         The number of active units and the activity, shape (K,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not suit the model, or has fewer than 2 points.
     """
     model.validate(x)
+    if len(x) < 2:
+        raise ValueError("a variance over the data needs at least 2 data points")
     device = next(model.parameters()).device
     mu = torch.cat([model.encode(block.to(device))[0] for block in x.split(4096)])
     activity = mu.var(0)
@@ -156,8 +163,10 @@ def two_sample_distance(x: Tensor, y: Tensor, *, blocks: int = 10) -> Estimate:
         raise ValueError(
             f"two samples (n, D) are needed, got {tuple(x.shape)} and {tuple(y.shape)}"
         )
+    if not isinstance(blocks, int) or blocks < 2:
+        raise ValueError(f"blocks must be a whole number of 2 or more, got {blocks}")
     m = len(x) // blocks
-    if m < 2 or blocks < 2:
+    if m < 2:
         raise ValueError(f"{len(x)} points do not fill {blocks} blocks of 2 or more points")
     a, b = (t[: m * blocks].view(blocks, m, -1) for t in (x, y))
     between = torch.cdist(a, b).mean((1, 2))
@@ -181,9 +190,12 @@ class PlaneDensity:
     half_width: float
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log density at x (…, 2), linear between the cells; −∞ outside them."""
+        """Return the log density at x (…, 2), linear between the middles of the cells.
+
+        Beyond the middles of the outermost cells it is −∞.
+        """
         cell = 2 * self.half_width / len(self.values)
-        places = (x.double().cpu() + self.half_width) / cell - 0.5
+        places = (x.detach().double().cpu() + self.half_width) / cell - 0.5
         found = map_coordinates(
             self.values.numpy(), places.reshape(-1, 2).T.numpy(), order=1, mode="constant"
         )
@@ -204,16 +216,20 @@ def plane_density(
     Raises
     ------
     ValueError
-        If the data are not of the plane, s is below two cells, or s is not one number.
+        If the data are not of the plane, the decoder is not Gaussian with one s of two cells or
+        more, or `draws` is below 1.
     """
-    if model.data_dim != 2:
-        raise ValueError(f"the plane has 2 dimensions, the model {model.data_dim}")
+    if model.data_dim != 2 or not isinstance(model.likelihood, GaussianLikelihood):
+        raise ValueError("a Gaussian decoder of data with 2 dimensions is needed")
+    if draws < 1 or not 0 < cell <= half_width:
+        raise ValueError(f"{draws} draws in cells of {cell} over ±{half_width} make no density")
     s = (model.likelihood.log_variance / 2).exp()
     if s.numel() != 1 or s < 2 * cell:
         raise ValueError(
             f"one standard deviation s of at least 2 cells is needed, got {s.tolist()}"
         )
     cells = round(2 * half_width / cell)
+    cell = 2 * half_width / cells
     counts = torch.zeros(cells * cells, dtype=torch.float64)
     with seeded(seed):
         for piece in torch.arange(draws).split(2**14):
@@ -265,9 +281,13 @@ def log_evidence_on_grid(
     model.validate(x)
     if model.latent != 2 or not isinstance(model.likelihood, BernoulliLikelihood):
         raise ValueError("a grid of the plane serves Bernoulli decoders with two latent dimensions")
-    prior = prior or MultivariateNormal(x.new_zeros(2), torch.eye(2, dtype=x.dtype))
+    if not 0 < 10 * step <= limit < math.inf:
+        raise ValueError(f"a grid of ±{limit} in steps of {step} is no grid: 10 steps fill limit")
+    x = x.to(next(model.parameters()).device)
+    if prior is None:
+        prior = MultivariateNormal(x.new_zeros(2), torch.eye(2, dtype=x.dtype, device=x.device))
     root = torch.linalg.cholesky(prior.covariance_matrix)
-    axis = torch.arange(-limit + step / 2, limit, step, dtype=x.dtype)
+    axis = torch.arange(-limit + step / 2, limit, step, dtype=x.dtype, device=x.device)
     total = x.new_full((len(x),), -math.inf)
     for u in torch.cartesian_prod(axis, axis).split(2**12):  # pieces that stay small in memory
         z = prior.mean + u @ root.T

@@ -41,8 +41,10 @@ class GaussianLikelihood(nn.Module):
     def __init__(self, variance: float | Tensor = 1.0, learn: bool = False):
         super().__init__()
         variance = torch.as_tensor(variance, dtype=torch.get_default_dtype())
-        if not (variance > 0).all():
-            raise ValueError(f"variance must be positive, got {variance.tolist()}")
+        if variance.ndim > 1 or variance.numel() == 0:
+            raise ValueError(f"variance must have shape () or (D,), got {tuple(variance.shape)}")
+        if not ((variance > 0) & variance.isfinite()).all():
+            raise ValueError(f"variance must be positive and finite, got {variance.tolist()}")
         self.log_variance = nn.Parameter(variance.log(), requires_grad=learn)
 
     def forward(self, h: Tensor) -> Distribution:
@@ -104,6 +106,19 @@ class ContinuousBernoulliLikelihood(nn.Module):
 
 
 def binarize(x: Tensor, *, seed: int | torch.Generator = 0) -> Tensor:
-    """Return pixels drawn from Bernoulli(x): each is 1 with probability equal to its grey value."""
+    """Return pixels drawn from Bernoulli(x): each is 1 with probability equal to its grey value.
+
+    Raises
+    ------
+    ValueError
+        If x is not of floating point, or a value is outside [0, 1].
+    """
+    if not x.is_floating_point() or not ((x >= 0) & (x <= 1)).all():
+        raise ValueError("x must hold grey values between 0 and 1: divide by 255?")
+    return draw_pixels(x, seed)
+
+
+def draw_pixels(x: Tensor, seed: int | torch.Generator) -> Tensor:
+    """Do what `binarize` does, without a look at the values: a GPU is not waited for."""
     g = generator(seed, x.device)
     return (torch.rand(x.shape, generator=g, device=x.device, dtype=x.dtype) < x).to(x.dtype)

@@ -83,7 +83,8 @@ class Autoencoder(nn.Module):
     Raises
     ------
     ValueError
-        If the encoder holds no linear layer, or its outputs make no whole K of 1 or more.
+        If the encoder holds no linear layer, its outputs make no whole K of 1 or more, or decoder
+        or variances do not suit K and D.
     """
 
     latent_outputs = 1
@@ -102,6 +103,14 @@ class Autoencoder(nn.Module):
                 "the encoder must give at least one latent dimension K"
                 f" ({self.latent_outputs}K outputs), got {linear[-1].out_features} outputs"
             )
+        wanted = {"in_features": (0, self.latent), "out_features": (-1, self.data_dim)}
+        for name, (place, size) in wanted.items():
+            layer = decoder[place] if isinstance(decoder, nn.Sequential) else None
+            if getattr(layer, name, size) != size:
+                raise ValueError(f"the decoder needs {size} {name}, it has {getattr(layer, name)}")
+        variances = getattr(self.likelihood, "log_variance", torch.zeros(())).shape
+        if variances not in ((), (self.data_dim,)):
+            raise ValueError(f"{tuple(variances)} variances do not suit {self.data_dim} dimensions")
         self.config: dict | None = None
 
     def validate_shape(self, x: Tensor, name: str = "x") -> None:
@@ -335,6 +344,9 @@ def from_config(config: dict) -> VAE | Autoencoder:
     config = known | config
     if missing := [key for key, value in config.items() if value is None]:
         raise ValueError(f"missing model settings: {', '.join(missing)}")
+    if not isinstance(config["hidden"], Sequence):
+        raise ValueError(f"hidden must be a list of sizes, got {config['hidden']!r}")
+    config["hidden"] = list(config["hidden"])  # not the caller's own
     sizes = [config["data_dim"], *config["hidden"], config["latent"]]
     if not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise ValueError(f"every layer and the latent dimension need size 1 or more, got {sizes}")
@@ -366,7 +378,7 @@ def load(path: str | Path) -> VAE | Autoencoder:
     Raises what `read` does, and ValueError if the model was built by hand.
     """
     tensors, facts = read(path)
-    if facts["config"] is None:
+    if facts.get("config") is None:
         raise ValueError(f"{path} holds a model built by hand: build it again, then load into it")
     model = from_config(facts["config"])
     model.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("training.")})

@@ -66,9 +66,11 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, json.loads(metadata["vaekit"])
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: str | Path, content: bytes) -> None:
     """Put `content` at `path` in one step, or raise OSError and leave what was there."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    path = Path(path)
+    # of this process alone: two may write one path, and the last one wins
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

@@ -26,7 +26,7 @@ from torch.optim.adam import adam
 from tqdm.auto import tqdm
 
 from vaekit.estimates import generator
-from vaekit.likelihoods import binarize
+from vaekit.likelihoods import draw_pixels
 from vaekit.models import Autoencoder, reuse_memory
 from vaekit.storage import read, write, write_bytes
 
@@ -94,13 +94,21 @@ class History:
 
     @classmethod
     def load(cls, path: str | Path) -> History:
-        """Read what `save` wrote."""
-        return cls(json.loads(Path(path).read_text()))
+        """Read what `save` wrote, or raise ValueError if the file is damaged."""
+        try:
+            rows = json.loads(Path(path).read_text())
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+            raise ValueError(f"{path} holds no history of a training")
+        return cls(rows)
 
     def plot(self):
         """Return a matplotlib figure: the ELBO at the left, its two terms at the right."""
         import matplotlib.pyplot as plt
 
+        if not self.rows:
+            raise ValueError("there is nothing to plot: no epoch has ended")
         figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
         left.plot(self["epoch"], self["elbo"], label="training")
         if "validation" in self.rows[-1]:
@@ -149,7 +157,8 @@ def fit(
     device : str
         "auto" is a GPU where there is one, else the CPU.
     precision : {"float32", "bfloat16"}
-        What the networks compute in. θ, Adam, likelihood and KL keep the model's dtype.
+        What the networks, and a learned variance, compute in. θ, Adam, the likelihood's formula and
+        the KL term keep the model's dtype, which has to be float32.
     objective : Objective
         β, KL warm-up and free bits.
     binarize : bool
@@ -160,8 +169,9 @@ def fit(
     checkpoint : path
         A folder for `model.safetensors` and `history.json`, written after each epoch.
     resume : bool
-        Continue from the checkpoint. On the same device the weights end bit-identical to those of
-        a run that was never stopped. Without a checkpoint, start at the beginning.
+        Continue from the checkpoint, on the kind of device that it was begun on; the weights end
+        bit-identical to those of a run that was never stopped. Without a checkpoint, start at the
+        beginning.
     progress : bool
         Show a bar with both terms of the ELBO.
 
@@ -182,11 +192,15 @@ def fit(
     """
     objective = objective or Objective()
     _check(model, data, validation, epochs, batch_size, lr, precision, patience, binarize)
+    device = choose_device(device)
     path = Path(checkpoint) / "model.safetensors" if checkpoint else None
     if path and path.exists() and not resume:
         raise FileExistsError(f"{path} exists: pass resume to go on, or name another folder")
     settings = {
+        "model": _described(model),
+        "device": device.type,
         "data": _said_of(data) if path else None,
+        "validation": _said_of(validation) if path and validation is not None else None,
         "batch_size": batch_size,
         "lr": lr,
         "seed": seed,
@@ -197,16 +211,14 @@ def fit(
     }
     restored = _restore(path, model, settings) if path and path.exists() else None
     home = next(model.parameters()).device
-    run = _Run(
-        model, data, objective, batch_size, lr, seed, choose_device(device), precision, binarize
-    )
+    run = _Run(model, data, objective, batch_size, lr, seed, device, precision, binarize)
     if restored:
         run.restore(*restored)
     if validation is not None:
         validation = validation.to(run.data.device)
     rows = run.history.rows
     bar = tqdm(total=epochs, initial=len(rows), disable=not progress or run.rank > 0, unit="epoch")
-    with _threads(model, batch_size):
+    with _threads(model, batch_size), torch.enable_grad():
         try:
             if run.world > 1:
                 # no process may still be looking for a checkpoint when one is written
@@ -217,10 +229,10 @@ def fit(
                 row = run.epoch(len(rows))
                 if validation is not None:
                     row["validation"] = run.bound(validation)
-                if not all(math.isfinite(value) for value in row.values()):
+                if wrong := [k for k, value in row.items() if not math.isfinite(value)]:
                     raise FloatingPointError(
-                        f"training diverged in epoch {row['epoch']}: its ELBO is {row['elbo']};"
-                        f" try a learning rate below {lr:g}"
+                        f"training diverged in epoch {row['epoch']}: its {wrong[0]} is"
+                        f" {row[wrong[0]]}; try a learning rate below {lr:g}"
                     )
                 rows.append(row)
                 if patience:
@@ -242,8 +254,9 @@ def fit_stored(path: str | Path, model: Autoencoder, data: Tensor, **options) ->
     """Do what `fit` does, or take the weights that this very call stored before.
 
     For models that a page needs and that need not be trained anew each time that it is built. With
-    another model, seed, data or option the training runs again. It is stored if the folder of
-    `path` is there and the file is not: delete the file to store what another call gives.
+    another model, seed, data or option but `device` the training runs again; data are told apart by
+    their shape, their dtype and two sums. It is stored if the folder of `path` is there and the
+    file is not: delete the file to store what another call gives.
 
     Parameters
     ----------
@@ -259,11 +272,16 @@ def fit_stored(path: str | Path, model: Autoencoder, data: Tensor, **options) ->
     Raises
     ------
     ValueError
-        If the file is damaged, or for the reasons of `fit`.
+        If the file is damaged, the model is built by hand, a checkpoint is asked for, or for the
+        reasons of `fit`.
     OSError
         If the file cannot be written.
     """
-    path, shown = Path(path), {"progress", "device"}  # which change no number
+    if model.config is None or not {"checkpoint", "resume"}.isdisjoint(options):
+        raise ValueError(
+            "fit_stored needs a model of `from_config`, and takes no checkpoint: use fit"
+        )
+    path, shown = Path(path), {"progress", "device"}  # stored weights serve every device
     call = {name: value for name, value in options.items() if name not in shown}
     if call.get("objective"):
         call["objective"] = dataclasses.asdict(call["objective"])
@@ -274,13 +292,21 @@ def fit_stored(path: str | Path, model: Autoencoder, data: Tensor, **options) ->
     call = json.loads(json.dumps(call))  # as the file gives it back
     if path.exists():
         tensors, facts = read(path)
-        if facts.get("call") == call:
+        here = {name: tensor.dtype for name, tensor in model.state_dict().items()}
+        if facts.get("call") == call and here == {k: t.dtype for k, t in tensors.items()}:
             model.load_state_dict(tensors)
             return History(facts["history"])
     history = fit(model, data, **options)
     if path.parent.is_dir() and not path.exists():
-        write(path, model.state_dict(), {"call": call, "history": history.rows})
+        facts = {"config": model.config, "call": call, "history": history.rows}
+        write(path, model.state_dict(), facts)
     return history
+
+
+def _described(model: Autoencoder) -> list:
+    """Return what tells one architecture from another, whatever its weights are."""
+    config = model.config and {k: v for k, v in model.config.items() if k != "seed"}
+    return [config, [[str(p.dtype), p.requires_grad] for p in model.parameters()]]
 
 
 def _said_of(x: Tensor) -> list:
@@ -318,11 +344,18 @@ def choose_device(device: str | torch.device) -> torch.device:
     """
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda' asked for, but torch sees no GPU")
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got {device!r}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda', got '{device}'")
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise ValueError(
+            f"device '{device}' asked for, but torch sees {torch.cuda.device_count()} GPUs"
+        )
     return device
 
 
@@ -340,6 +373,10 @@ def _check(model, data, validation, epochs, batch_size, lr, precision, patience,
         raise ValueError(f"lr must be positive and finite, got {lr}")
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
+    if precision == "bfloat16" and data.dtype != torch.float32:
+        raise ValueError(f"precision 'bfloat16' needs a model in float32, this one is {data.dtype}")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("there is nothing to train: no parameter of the model requires a gradient")
     if patience is not None and (patience < 1 or validation is None):
         raise ValueError("patience must be 1 or more, and needs validation data")
 
@@ -455,7 +492,7 @@ class _Run:
         x, n = self.data, len(self.data)
         order = torch.randperm(n, generator=self.generator, device=x.device)
         if self.binarize:
-            x = binarize(x, seed=self.generator)
+            x = draw_pixels(x, self.generator)
         batches = order.split(self.batch_size)
         betas = self.objective.betas(epoch, len(batches)).to(x)
         self.totals.zero_()

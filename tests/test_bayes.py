@@ -148,6 +148,12 @@ def test_bad_shapes_are_refused_by_name():
         LinearGaussian(torch.ones(3, 2), torch.zeros(2), 1.0)
 
 
+def test_whole_numbers_and_two_dtypes_are_refused():
+    for weight, bias in (([[2]], [1]), ([[2.0]], [1])):
+        with pytest.raises(ValueError, match="one dtype, of floating point"):
+            LinearGaussian(torch.tensor(weight), torch.tensor(bias), 1.5)
+
+
 def test_scalar_model_needs_no_batch():
     model = LinearGaussian(torch.ones(1, 1), torch.zeros(1), 1.0)
     assert model.batch_shape == ()

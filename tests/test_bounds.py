@@ -170,6 +170,18 @@ def test_monte_carlo_bounds_refuse(k, n, message):
         bounds.importance_bound_monte_carlo(lambda z: -(z**2), Normal(0.0, 1.0), k, n)
 
 
+def test_log_joint_must_give_one_value_for_each_z():
+    q = Independent(Normal(torch.zeros(1).double(), 1.0), 1)
+    for call in (
+        lambda f: bounds.elbo_monte_carlo(f, q, 50),
+        lambda f: bounds.importance_bound_monte_carlo(f, q, 2, 50),
+    ):
+        with pytest.raises(ValueError, match="log_joint must give one value for each sample"):
+            call(lambda z: -(z**2))
+    with pytest.raises(ValueError, match=r"log_joint must give \(5,\), got \(5, 1\)"):
+        bounds.elbo_quadrature(lambda z: -(z**2)[:, None], Normal(torch.zeros(5).double(), 1.0))
+
+
 def test_monte_carlo_elbo_refuses_an_infinite_weight():
     with pytest.raises(ValueError, match="NaN or an infinite"):
         bounds.elbo_monte_carlo(lambda z: (z > 0).double().log(), Normal(0.0, 1.0), 100)

@@ -238,10 +238,24 @@ def test_a_light_tail_is_trusted(name):
     claim("c").agree(exact=estimate.value, mean=estimate)
 
 
-def test_what_fourth_powers_overflow_is_refused():
-    huge = Estimate.of(1e12 * torch.randn(9000, generator=generator(0)))
+@pytest.mark.parametrize("unit", [1e-30, 1e-12, 1e12, 1e30])
+def test_trust_does_not_depend_on_the_unit(unit):
+    """In float32, where fourth powers of such numbers overflow or vanish."""
+    light = torch.randn(9000, generator=generator(0))
+    heavy = (3 * light[:500]).exp()
+    for values in (light, heavy):
+        scaled, plain = Estimate.of(unit * values), Estimate.of(values)
+        torch.testing.assert_close(scaled.contributions, plain.contributions, rtol=1e-3, atol=0)
+        torch.testing.assert_close(scaled.error / unit, plain.error, rtol=1e-3, atol=0)
+    tail = Estimate.of(unit * heavy)
     with pytest.raises(ClaimError, match="deserves no trust"):
-        claim("c", sampling=math.inf).agree(exact=huge.value, mean=huge)
+        claim("c", sampling=math.inf).agree(exact=tail.value, mean=tail)
+
+
+def test_no_settings_are_no_check():
+    nothing = torch.ones(0)
+    with pytest.raises(ClaimError, match="has no settings"):
+        claim("c").agree(a=nothing, b=nothing)
 
 
 def test_skewed_estimates_that_are_trusted_raise_no_alarm():

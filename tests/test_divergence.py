@@ -345,6 +345,13 @@ def test_monte_carlo_refuses_an_infinite_ratio():
         kl_monte_carlo(q, p, 100)
 
 
+def test_monte_carlo_refuses_a_q_that_does_not_suit_the_samples():
+    one, vector = Normal(0.0, 1.0), Independent(Normal(torch.zeros(1), 1.0), 1)
+    for p, q in ((vector, one), (one, vector), (one, Normal(torch.arange(50.0), 1.0))):
+        with pytest.raises(ValueError, match="q does not suit the samples"):
+            kl_monte_carlo(p, q, 50)
+
+
 def test_the_same_seed_gives_the_same_estimate():
     one, two, other = (kl_monte_carlo(normal(0, 1), normal(1, 2), 99, seed=s) for s in (1, 1, 2))
     assert one.value == two.value != other.value

@@ -339,6 +339,8 @@ def test_what_is_made_of_estimates_is_trusted_as_little_as_the_least():
         torch.testing.assert_close(mixed.contributions.squeeze(), heavy.contributions)
     both = Estimate.of(torch.stack([double(500), double(500) ** 5], 1))
     torch.testing.assert_close(both.sum().contributions, heavy.contributions)
+    torch.testing.assert_close(both[[1, 0]].contributions, both.contributions.flip(0))
+    assert both[0].contributions == both.contributions[0]
     assert (3 * light).log().contributions == light.contributions if light.value > 0 else True
 
 
@@ -400,6 +402,9 @@ def test_maximise_climbs_every_value_at_once():
     found = maximise(lambda t: 2 - (t - centre).square().sum(-1), torch.zeros(5, 3).double())
     assert (found.value - 2).abs().max() < 1e-9
     assert (found.error == 1e-6).all()
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    maximise(lambda t: -(t - weight).square(), torch.zeros(2).double())
+    assert weight.grad is None
     with pytest.raises(ValueError, match="has not come to an end"):
         maximise(lambda t: t.sum(-1), torch.zeros(5, 3).double())
 
@@ -481,3 +486,9 @@ def test_importance_refuses_what_it_cannot_weigh():
         importance(torch.log, p, p, 100)
     with pytest.raises(ValueError, match="at least 2 samples"):
         importance(torch.exp, p, p, 1)
+    vector = Independent(Normal(torch.zeros(1), 1.0), 1)
+    with pytest.raises(ValueError, match=r"f must give one value for each sample, shape \(50,\)"):
+        importance(torch.square, vector, vector, 50)
+    for other in (vector, Normal(torch.zeros(50), 1.0)):  # of 50 samples as many as of settings
+        with pytest.raises(ValueError, match="p does not suit the samples"):
+            importance(torch.square, other, p, 50)

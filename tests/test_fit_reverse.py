@@ -67,6 +67,12 @@ def test_bad_gaussians_are_refused(f, mu, sigma):
         f(q, Normal(0.0, 1.0).log_prob)
 
 
+def test_a_density_of_vectors_is_refused():
+    vector = Independent(Normal(torch.zeros(1), 2.0), 1)
+    with pytest.raises(ValueError, match=r"log_density must give \(801, 1\), got \(801,\)"):
+        kl_reverse(Normal(torch.zeros(1), 1.0), vector.log_prob)
+
+
 def test_a_walk_without_end_says_so():
     with pytest.raises(ValueError, match="after 2000 steps"):
         fit_reverse(lambda x: x**2, Normal(torch.zeros(1), torch.ones(1)))

@@ -124,6 +124,14 @@ def test_the_seed_decides_and_the_caller_notices_nothing():
         assert torch.equal(pathwise(torch.sin, Normal, MU, SIGMA, n=20, seed=5)[0], first[0])
 
 
+def test_the_score_takes_indicators_and_refuses_an_infinite_baseline():
+    """P(z > 0) has the derivative φ(μ/σ)/σ in μ."""
+    d_mu, _ = score_function(lambda z: z > 0, Normal, MU, SIGMA, n=50_000)
+    assert agrees(d_mu, Normal(0.0, 1.0).log_prob(MU / SIGMA).exp() / SIGMA)
+    with pytest.raises(ValueError, match="baseline holds NaN"):
+        score_function(torch.sin, Normal, MU, SIGMA, n=5, baseline=torch.nan)
+
+
 @pytest.mark.parametrize("estimator", [pathwise, score_function])
 def test_one_sample_is_enough(estimator):
     assert estimator(torch.sin, Normal, MU, SIGMA, n=1)[0].shape == (1, *MU.shape)
@@ -169,5 +177,9 @@ def test_finite_differences_refuse():
     at = torch.zeros(3)
     with pytest.raises(ValueError, match="step"):
         finite_difference(torch.sin, at, step=0.0)
+    with pytest.raises(ValueError, match="step"):
+        finite_difference(torch.sin, at, step=torch.inf)
+    with pytest.raises(ValueError, match="at must be of floating point"):
+        finite_difference(lambda x: x.double() ** 2, torch.tensor(3))
     with pytest.raises(ValueError, match="8 points"):
         finite_difference(lambda x: x.sum(0), at)

@@ -206,3 +206,5 @@ def test_bad_responsibilities_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             GaussianMixture.m_step(x, bad)
+    with pytest.raises(ValueError, match=r"q must end in \(40, 3\), got \(40, 1\)"):
+        random_mixture().elbo(x, torch.ones(40, 1).double())

@@ -25,14 +25,15 @@ class LinearGaussian:
     Raises
     ------
     ValueError
-        If the shapes do not fit, a weight or bias is not finite, or an s is not positive and
-        finite.
+        If the shapes or dtypes do not fit, a weight or bias is not finite, or an s is not positive
+        and finite.
 
     Notes
     -----
     The batch shapes (...) broadcast to the model's `batch_shape`. Exact posterior and evidence are
     derived in `bayes-linear-gaussian`, and in matrix form in `bayes-linear-gaussian-matrix`. The
-    model is that of Tipping and Bishop (1999), whose W, μ and σ are our W, b and s.
+    model is that of Tipping and Bishop (1999), whose W, μ and σ are our W, b and s. Their matrices
+    are W Wᵀ + s² I and I + Wᵀ W / s²: of the digits of the dtype, 2 log₁₀(|W|/s) are lost.
     """
 
     weight: Tensor
@@ -40,6 +41,8 @@ class LinearGaussian:
     s: Tensor | float
 
     def __post_init__(self) -> None:
+        if not (self.weight.is_floating_point() and self.bias.dtype == self.weight.dtype):
+            raise ValueError("weight and bias need one dtype, of floating point")
         s = torch.as_tensor(self.s, dtype=self.weight.dtype, device=self.weight.device)
         object.__setattr__(self, "s", s)  # a number becomes a tensor beside the weight
         _require_model(self.weight, self.bias, s)

@@ -59,6 +59,8 @@ class _Values:
         # a Python float would become float32 and lose half its digits
         raw = raw if isinstance(raw, Tensor) else torch.tensor(raw, dtype=torch.float64)
         value = _flat(raw)
+        if not value.numel():
+            raise ClaimError(f"{name} has no settings")
         # float32 rounds more coarsely than the course's float64
         eps = torch.finfo(raw.dtype).eps if raw.is_floating_point() else 0
         share = max(ROUNDING, 64 * eps)

@@ -162,8 +162,9 @@ class Estimate(Approximation):
         if values.ndim == 0 or len(values) < 2:
             raise ValueError("a standard error needs at least 2 values along the first dimension")
         mean = values.mean(0)
-        square = (values - mean).square()
-        return cls._from_sums(mean, square.sum(0), square.square().sum(0), len(values))
+        deviations, unit = _in_units(values - mean)
+        square = deviations.square()
+        return cls._from_sums(mean, square.sum(0), square.square().sum(0), len(values), unit)
 
     @classmethod
     def stack(cls, estimates: Sequence[Self]) -> Self:
@@ -176,12 +177,14 @@ class Estimate(Approximation):
         )
 
     @classmethod
-    def _from_sums(cls, mean: Tensor, squares: Tensor, fourths: Tensor, n: int) -> Self:
-        """Make an estimate of the sums of squared and of fourth powers of deviations."""
-        if not squares.isfinite().all():
+    def _from_sums(
+        cls, mean: Tensor, squares: Tensor, fourths: Tensor, n: int, unit: Tensor
+    ) -> Self:
+        """Make an estimate of the sums of squared and of fourth powers of deviations / unit."""
+        if not (mean.isfinite() & squares.isfinite()).all():
             raise ValueError("a sample gave NaN or an infinite value")
         contributions = torch.where(fourths > 0, squares.square() / fourths, math.inf)
-        return cls(mean, (squares / (n - 1) / n).sqrt(), n, contributions)
+        return cls(mean, unit * (squares / (n - 1) / n).sqrt(), n, contributions)
 
     @property
     def standard_error(self) -> Tensor:
@@ -196,6 +199,10 @@ class Estimate(Approximation):
         if contributions.shape != value.shape:  # summed, indexed or broadcast
             contributions = contributions.min().expand(value.shape)
         return replace(self, value=value, error=error, n=n, contributions=contributions)
+
+    def __getitem__(self, index: object) -> Self:
+        parts = {k: getattr(self, k)[index] for k in ("value", "error", "contributions")}
+        return replace(self, **parts)
 
     def log(self) -> Self:
         """Return the natural logarithm, its standard error to first order: error / value.
@@ -223,6 +230,13 @@ def with_error(value: float, standard_error: float) -> str:
         return f"{value:.4g} ± {standard_error:.2g}"
     digits = max(0, 1 - math.floor(math.log10(standard_error)))
     return f"{value:.{digits}f} ± {standard_error:.{digits}f}"
+
+
+def _in_units(deviations: Tensor) -> tuple[Tensor, Tensor]:
+    """Return deviations over their largest size: so small ones have fourth powers above zero."""
+    unit = deviations.abs().amax(0)
+    unit = torch.where(unit > 0, unit, 1.0)
+    return deviations / unit, unit
 
 
 @contextmanager
@@ -279,7 +293,8 @@ def expectation(
     Notes
     -----
     Derived in `mc-unbiased` and `mc-standard-error`. Sums are kept of the deviations from the mean
-    of the first piece: near enough to the mean that Σd² − (Σd)²/n loses no digits.
+    of the first piece, near enough to the mean that Σd² − (Σd)²/n loses no digits, in units of the
+    largest there.
     """
     if n < 2:
         raise ValueError(f"n = {n}: a standard error needs at least 2 samples")
@@ -298,7 +313,8 @@ def expectation(
                 y = y.to(torch.get_default_dtype())
             if start == 0:
                 pivot = y.mean(0)
-            d = y - pivot
+                _, unit = _in_units(y - pivot)
+            d = (y - pivot) / unit
             square = d * d
             total = total + d.sum(0)
             squares = squares + square.sum(0)
@@ -306,7 +322,8 @@ def expectation(
             fourths = fourths + (square * square).sum(0)
     shift = total / n
     fourths = fourths - shift * (4 * cubes - shift * (6 * squares - 3 * n * shift * shift))
-    return Estimate._from_sums(pivot + shift, squares - n * shift * shift, fourths, n)
+    squares = squares - n * shift * shift
+    return Estimate._from_sums(pivot + unit * shift, squares, fourths, n, unit)
 
 
 def importance(
@@ -332,24 +349,50 @@ def importance(
     Returns
     -------
     Estimate
-        Of the shape that f returns for one sample, broadcast with the batch of p. Few
-        `contributions` among many samples are the sign of weights with a heavy tail; the variance
-        is infinite where ∫ f² p²/q is.
+        Of the batch shape of q. Few `contributions` among many samples are the sign of weights with
+        a heavy tail; the variance is infinite where ∫ f² p²/q is.
 
     Raises
     ------
     ValueError
-        If n < 2, or if f or a weight is NaN or infinite.
+        If n < 2, if f or a weight is NaN or infinite, if p has another event shape than q or a
+        batch that q has not, or if f gives not one value for each sample.
 
     Notes
     -----
     Derived in `importance-sampling`.
     """
+    require_density_at("p", p, q)
 
     def weighted(x: Tensor) -> Tensor:
-        return (p.log_prob(x) - q.log_prob(x)).exp() * f(x)
+        return (p.log_prob(x) - (log_q := q.log_prob(x))).exp() * one_for_each("f", f(x), log_q)
 
     return expectation(weighted, q, n, seed=seed)
+
+
+def require_density_at(name: str, p: Distribution, q: Distribution) -> None:
+    """Raise ValueError unless p has a density at the samples of q, one for each."""
+    suits = p.event_shape == q.event_shape
+    try:
+        suits &= torch.broadcast_shapes(p.batch_shape, q.batch_shape) == q.batch_shape
+    except RuntimeError:
+        suits = False
+    if not suits:
+        shapes = [(*d.batch_shape, *d.event_shape) for d in (p, q)]
+        raise ValueError(f"{name} does not suit the samples: shapes {shapes[0]} and {shapes[1]}")
+
+
+def one_for_each(name: str, values: Tensor, log_q: Tensor) -> Tensor:
+    """Return values, or raise ValueError unless there is one for each of the densities log_q.
+
+    A lost or an additional dimension of 1 would make every sample meet every other one.
+    """
+    if values.ndim != log_q.ndim or values.shape[:1] != log_q.shape[:1]:
+        raise ValueError(
+            f"{name} must give one value for each sample, shape {tuple(log_q.shape)},"
+            f" got {tuple(values.shape)}"
+        )
+    return values
 
 
 def integrate(f: Callable[[Tensor], Tensor], lower: float, upper: float) -> Approximation:
@@ -446,15 +489,15 @@ def maximise(f: Callable[..., Tensor], *start: Tensor) -> Approximation:
     Returns
     -------
     Approximation
-        The values at the end, where no derivative is above 10⁻⁶; their error is given as 10⁻⁶,
-        which holds if the maximum is not extremely flat.
+        The values at the end, where no derivative is above 10⁻⁴, and as a rule none above 10⁻⁶;
+        their error is given as 10⁻⁶, which holds in float64 if the maximum is not extremely flat.
 
     Raises
     ------
     ValueError
         If the climb does not end within 2000 steps.
     """
-    theta = [t.clone().requires_grad_() for t in start]
+    theta = [t.detach().clone().requires_grad_() for t in start]
     optimiser = torch.optim.LBFGS(
         theta,
         max_iter=2000,
@@ -465,9 +508,10 @@ def maximise(f: Callable[..., Tensor], *start: Tensor) -> Approximation:
     )
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
         total = -f(*theta).sum()
-        total.backward()
+        # not backward, which would write into whatever else f differentiates by
+        for t, slope in zip(theta, torch.autograd.grad(total, theta), strict=True):
+            t.grad = slope
         return total
 
     optimiser.step(loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -122,6 +123,10 @@ def score_function(
         with torch.no_grad():
             value = loss(z)
         _require_value_for_each(value, q)
+        if not value.is_floating_point():  # an indicator, or a count
+            value = value.to(repeated[0].dtype)
+        if not torch.as_tensor(baseline).isfinite().all():
+            raise ValueError("baseline holds NaN or an infinite value")
         weighted = (value - baseline) * q.log_prob(z)
         if weighted.shape != value.shape:  # each gradient would be a sum of several
             raise ValueError(
@@ -148,14 +153,18 @@ def finite_difference(f: Callable[[Tensor], Value], at: Tensor, step: float = 0.
     -------
     Tensor or Approximation
         The derivative, of shape (...). Its own error is about h⁸ f⁽⁹⁾ / 630, 2·10⁻¹⁹ f⁽⁹⁾ for
-        h = 0.01, which an `Approximation` does not count; the errors of f are in it, divided by h.
+        h = 0.01, which an `Approximation` does not count; the errors of f are in it, divided by h,
+        and so is the rounding of the points: where |at| is large, h has to be as well.
 
     Raises
     ------
     ValueError
-        If `step` is not positive, or f does not give one value for each of the eight points.
+        If `at` is not of floating point, `step` is not positive and finite, or f does not give one
+        value for each of the eight points.
     """
-    if not step > 0:
+    if not at.is_floating_point():
+        raise ValueError(f"at must be of floating point, got {at.dtype}")
+    if not 0 < step < math.inf:
         raise ValueError(f"step = {step}: the distance between the points must be positive")
     moves = torch.tensor([1, 2, 3, 4, -1, -2, -3, -4], dtype=at.dtype, device=at.device)
     half = torch.tensor([4 / 5, -1 / 5, 4 / 105, -1 / 280], dtype=at.dtype, device=at.device)

@@ -182,6 +182,8 @@ class GaussianMixture:
         """
         _require_probabilities("q", q)
         joint = self.log_joint(x)
+        if q.shape[-2:] != joint.shape[-2:]:
+            raise ValueError(f"q must end in {tuple(joint.shape[-2:])}, got {tuple(q.shape)}")
         return torch.where(q > 0, q * joint, 0.0).sum(-1) - torch.xlogy(q, q).sum(-1)
 
     def iterate(self, x: Tensor, steps: int) -> Iterator[Self]:

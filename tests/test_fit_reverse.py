@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Categorical, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from vaekit.divergence import fit_reverse, kl_gaussian, kl_reverse
 from vaekit.estimates import integrate

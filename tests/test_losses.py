@@ -214,6 +214,10 @@ ERRORS = {
     "Laplace": lambda r, x: (r - x).abs(),
     "Bernoulli, from probabilities": lambda r, x: F.binary_cross_entropy(r, x, reduction="none"),
     "Bernoulli, from logits": lambda h, x: F.softplus(h) - x * h,
+    "continuous Bernoulli, from probabilities": lambda r, x: (
+        F.binary_cross_entropy(r, x, reduction="none")
+        - (2 * torch.atanh(1 - 2 * r) / (1 - 2 * r)).log()
+    ),
 }
 
 KL_MUTANTS = {

@@ -511,7 +511,7 @@ def maximise(f: Callable[..., Tensor], *start: Tensor) -> Approximation:
         total = -f(*theta).sum()
         # not backward, which would write into whatever else f differentiates by
         for t, slope in zip(theta, torch.autograd.grad(total, theta), strict=True):
-            t.grad = slope
+            t.grad = slope.contiguous()
         return total
 
     optimiser.step(loss)

@@ -395,7 +395,7 @@ def audit(
 ) -> Audit:
     """Say what a loss is: which likelihood, which decoder variance, which β, and what is wrong.
 
-    The loss is called on two to three hundred chosen inputs, and no network is trained. Its values
+    The loss is called on two or three hundred chosen inputs, and no network is trained. Its values
     have to be a linear combination of a reconstruction term (squared or absolute error, cross-
     entropy of probabilities or logits, the continuous Bernoulli, the logarithm of a mean squared
     error) and of the pieces of a KL term (μ², σ², ln σ², with the last argument read in each of

@@ -119,6 +119,6 @@ def binarize(x: Tensor, *, seed: int | torch.Generator = 0) -> Tensor:
 
 
 def draw_pixels(x: Tensor, seed: int | torch.Generator) -> Tensor:
-    """Do what `binarize` does, without a look at the values: a GPU is not waited for."""
+    """Return what `binarize` does, without a look at the values: a GPU is not waited for."""
     g = generator(seed, x.device)
     return (torch.rand(x.shape, generator=g, device=x.device, dtype=x.dtype) < x).to(x.dtype)

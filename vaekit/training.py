@@ -104,7 +104,10 @@ class History:
         return cls(rows)
 
     def plot(self):
-        """Return a matplotlib figure: the ELBO at the left, its two terms at the right."""
+        """Return a matplotlib figure: the ELBO at the left, its two terms at the right.
+
+        Raises ValueError if no epoch has ended.
+        """
         import matplotlib.pyplot as plt
 
         if not self.rows:

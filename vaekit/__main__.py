@@ -104,7 +104,13 @@ def open_run(folder: Path) -> tuple[VAE, dict]:
 
 
 def read_config(folder: Path) -> dict:
-    """Return what `train` noted in config.json, or raise an error that says what is wrong with it."""
+    """Return what `train` noted in config.json.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or it is damaged.
+    """
     path = folder / "config.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no config.json: is it a folder of `train --out`?")

@@ -123,7 +123,13 @@ def read_config(folder: Path) -> dict:
 
 
 def evaluate(args: argparse.Namespace) -> None:
-    """Print the three numbers that belong together, each with its standard error."""
+    """Print the three numbers that belong together, each with its standard error.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two points.
+    """
     if args.points is not None and args.points < 2:
         raise ValueError(f"--points must be 2 or more, got {args.points}")
     model, config = open_run(args.folder)
@@ -150,7 +156,13 @@ def evaluate(args: argparse.Namespace) -> None:
 
 
 def sample(args: argparse.Namespace) -> None:
-    """Write a picture of samples: points of the roll, or the mean image at each z ~ p(z)."""
+    """Write a picture of samples: points of the roll, or the mean image at each z ~ p(z).
+
+    Raises
+    ------
+    ValueError
+        If there is not one sample to draw.
+    """
     from matplotlib.figure import Figure  # no display is needed
 
     from vaekit.plotting import tiles

@@ -252,6 +252,19 @@ def test_trust_does_not_depend_on_the_unit(unit):
         claim("c", sampling=math.inf).agree(exact=tail.value, mean=tail)
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("unit", [1.0, 1e-12, 1e9])
+def test_rare_events_deserve_no_trust(unit, seed):
+    """In float32; the first of the pieces in which samples are drawn may not show one."""
+
+    def bump(x):
+        return unit * (-(((x - 4.5) / 0.05) ** 2) / 2).exp()
+
+    rare = expectation(bump, torch.distributions.Normal(0.0, 1.0), 500_000, seed=seed)
+    with pytest.raises(ClaimError, match="deserves no trust"):
+        claim("c", sampling=math.inf).agree(exact=rare.value, mean=rare)
+
+
 def test_no_settings_are_no_check():
     nothing = torch.ones(0)
     with pytest.raises(ClaimError, match="has no settings"):

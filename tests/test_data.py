@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import math
 import os
 import struct
 import threading
@@ -140,6 +141,18 @@ def test_a_folder_with_arrays(published, monkeypatch, tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match=r"\.npz is damaged or lacks train"):
         data.binarized_mnist()
+
+
+def test_the_density_of_the_roll_keeps_the_digits_of_float64():
+    """Against twenty times as many values of t."""
+    x = data.swiss_roll(20).double()
+    t = math.pi * (1.5 + 3 * (torch.arange(40_000).double() + 0.5) / 40_000)
+    centres = torch.stack([t * t.cos(), t * t.sin()], 1) / 10
+    squares = (x[:, None] - centres).square().sum(-1)
+    truth = (-squares / (2 * 0.05**2)).logsumexp(1) - math.log(40_000 * 2 * math.pi * 0.05**2)
+    error = (data.swiss_roll_log_density(x) - truth).abs()
+    assert error.median() < 1e-12 and error.max() < 1e-4  # the largest at the ends of the roll
+    assert data.swiss_roll_spiral().dtype == torch.float32
 
 
 @pytest.fixture

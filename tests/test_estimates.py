@@ -489,6 +489,8 @@ def test_importance_refuses_what_it_cannot_weigh():
     vector = Independent(Normal(torch.zeros(1), 1.0), 1)
     with pytest.raises(ValueError, match=r"f must give one value for each sample, shape \(50,\)"):
         importance(torch.square, vector, vector, 50)
+    one = importance(lambda x: 1.0, p, Normal(torch.tensor(0.0), 2.0), 10_000)
+    assert abs(one.value - 1) < 6 * one.error
     for other in (vector, Normal(torch.zeros(50), 1.0)):  # of 50 samples as many as of settings
         with pytest.raises(ValueError, match="p does not suit the samples"):
             importance(torch.square, other, p, 50)

@@ -285,6 +285,8 @@ def test_encoder_must_give_two_numbers_for_each_latent_dimension(outputs):
 
 
 def test_decoder_and_variances_must_suit_the_encoder():
+    for decoder in (nn.Sequential(), nn.Sequential(nn.LazyLinear(5), nn.LazyLinear(6))):
+        VAE(mlp([6, 12 if len(decoder) < 1 else 4]), decoder)
     with pytest.raises(ValueError, match="the decoder needs 2 in_features, it has 3"):
         VAE(mlp([6, 4]), mlp([3, 6]))
     with pytest.raises(ValueError, match="the decoder needs 6 out_features, it has 1"):

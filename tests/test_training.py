@@ -524,6 +524,13 @@ def test_a_checkpoint_of_another_run_is_refused(change, message, tmp_path):
     assert (tmp_path / "model.safetensors").read_bytes() == before
 
 
+def test_a_list_of_variances_may_be_a_tuple(tmp_path):
+    config = {"data_dim": 64, "hidden": [4], "latent": 2, "likelihood": "gaussian"}
+    for epochs in (1, 2):
+        model = from_config(config | {"variance": (0.1,) * 64})
+        train(model, epochs=epochs, checkpoint=tmp_path, resume=True)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     train(small(), checkpoint=tmp_path)
     path = tmp_path / "model.safetensors"

@@ -191,7 +191,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="train | evaluate | sample")
 
     def command(run: Callable) -> Callable:
-        said = run.__doc__.partition("\n\n")[0]  # without what it raises
+        said = (run.__doc__ or "").partition("\n\n")[0]  # without what it raises
         p = commands.add_parser(run.__name__, help=said, description=said)
         p.set_defaults(run=run)
         return p.add_argument

@@ -201,8 +201,8 @@ def elbo_quadrature(log_joint: LogJoint, q: Normal) -> Approximation:
     Raises
     ------
     ValueError
-        If a μ is not finite, a σ is not positive and finite, `log_joint` gives values of another
-        shape, or the integral does not converge.
+        If a μ is not finite, a σ is not positive and finite, `log_joint` gives values of more
+        dimensions, or the integral does not converge.
 
     Notes
     -----
@@ -217,7 +217,7 @@ def elbo_quadrature(log_joint: LogJoint, q: Normal) -> Approximation:
         z = mu + sigma * t
         log_q = wide.log_prob(z)
         log_p = log_joint(z)
-        if log_p.ndim > log_q.ndim:
+        if log_p.ndim > log_q.ndim > 0:
             raise ValueError(f"log_joint must give {tuple(log_q.shape)}, got {tuple(log_p.shape)}")
         return sigma * log_q.exp() * (log_p - log_q)
 

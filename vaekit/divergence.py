@@ -231,7 +231,7 @@ def kl_reverse(q: Normal, log_density: Callable[[Tensor], Tensor]) -> Tensor:
     weight = (-(t**2) / 2).exp()
     x = q.mean + q.stddev * t
     log_p = log_density(x)
-    if log_p.shape != x.shape:
+    if log_p.ndim != x.ndim:
         raise ValueError(f"log_density must give {tuple(x.shape)}, got {tuple(log_p.shape)}")
     return (weight * (q.log_prob(x) - log_p)).sum(0) / weight.sum()
 
@@ -360,9 +360,9 @@ def kl_monte_carlo(
     Raises
     ------
     ValueError
-        If `which` names no estimator, if q has another event shape than p or a batch that p has
-        not, if q is zero at some sample, so that the divergence is infinite, or if the log ratio
-        is not finite there.
+        If `which` names no estimator, if q has another event shape than p or a batch that does not
+        suit its, if q is zero at some sample, so that the divergence is infinite, or if the log
+        ratio is not finite there.
 
     Notes
     -----

@@ -178,12 +178,13 @@ class Estimate(Approximation):
 
     @classmethod
     def _from_sums(
-        cls, mean: Tensor, squares: Tensor, fourths: Tensor, n: int, unit: Tensor
+        cls, mean: Tensor, squares: Tensor, fourths: Tensor, n: int, unit: Tensor | float = 1.0
     ) -> Self:
         """Make an estimate of the sums of squared and of fourth powers of deviations / unit."""
         if not (mean.isfinite() & squares.isfinite()).all():
             raise ValueError("a sample gave NaN or an infinite value")
-        contributions = torch.where(fourths > 0, squares.square() / fourths, math.inf)
+        unknown = torch.where(squares > 0, 0.0, math.inf)  # their fourth powers are 0 or NaN
+        contributions = torch.where(fourths > 0, squares.square() / fourths, unknown)
         return cls(mean, unit * (squares / (n - 1) / n).sqrt(), n, contributions)
 
     @property
@@ -293,8 +294,8 @@ def expectation(
     Notes
     -----
     Derived in `mc-unbiased` and `mc-standard-error`. Sums are kept of the deviations from the mean
-    of the first piece, near enough to the mean that Σd² − (Σd)²/n loses no digits, in units of the
-    largest there.
+    of the first piece: near enough to the mean that Σd² − (Σd)²/n loses no digits. Where fourth
+    powers leave the range of the dtype, `contributions` is 0.
     """
     if n < 2:
         raise ValueError(f"n = {n}: a standard error needs at least 2 samples")
@@ -313,8 +314,7 @@ def expectation(
                 y = y.to(torch.get_default_dtype())
             if start == 0:
                 pivot = y.mean(0)
-                _, unit = _in_units(y - pivot)
-            d = (y - pivot) / unit
+            d = y - pivot
             square = d * d
             total = total + d.sum(0)
             squares = squares + square.sum(0)
@@ -322,8 +322,7 @@ def expectation(
             fourths = fourths + (square * square).sum(0)
     shift = total / n
     fourths = fourths - shift * (4 * cubes - shift * (6 * squares - 3 * n * shift * shift))
-    squares = squares - n * shift * shift
-    return Estimate._from_sums(pivot + unit * shift, squares, fourths, n, unit)
+    return Estimate._from_sums(pivot + shift, squares - n * shift * shift, fourths, n)
 
 
 def importance(
@@ -349,14 +348,14 @@ def importance(
     Returns
     -------
     Estimate
-        Of the batch shape of q. Few `contributions` among many samples are the sign of weights with
-        a heavy tail; the variance is infinite where ∫ f² p²/q is.
+        Of the batch shape of p and q. Few `contributions` among many samples are the sign of
+        weights with a heavy tail; the variance is infinite where ∫ f² p²/q is.
 
     Raises
     ------
     ValueError
         If n < 2, if f or a weight is NaN or infinite, if p has another event shape than q or a
-        batch that q has not, or if f gives not one value for each sample.
+        batch that does not suit its, or if f gives not one value for each sample.
 
     Notes
     -----
@@ -372,9 +371,10 @@ def importance(
 
 def require_density_at(name: str, p: Distribution, q: Distribution) -> None:
     """Raise ValueError unless p has a density at the samples of q, one for each."""
-    suits = p.event_shape == q.event_shape
+    # with more dimensions of p than samples have, samples would meet settings
+    suits = p.event_shape == q.event_shape and len(p.batch_shape) <= len(q.batch_shape)
     try:
-        suits &= torch.broadcast_shapes(p.batch_shape, q.batch_shape) == q.batch_shape
+        torch.broadcast_shapes(p.batch_shape, q.batch_shape)
     except RuntimeError:
         suits = False
     if not suits:
@@ -385,8 +385,12 @@ def require_density_at(name: str, p: Distribution, q: Distribution) -> None:
 def one_for_each(name: str, values: Tensor, log_q: Tensor) -> Tensor:
     """Return values, or raise ValueError unless there is one for each of the densities log_q.
 
-    A lost or an additional dimension of 1 would make every sample meet every other one.
+    A lost or an additional dimension of 1 would make every sample meet every other one. A single
+    number is one for all.
     """
+    values = torch.as_tensor(values, device=log_q.device)
+    if values.ndim == 0:
+        return values.expand_as(log_q)
     if values.ndim != log_q.ndim or values.shape[:1] != log_q.shape[:1]:
         raise ValueError(
             f"{name} must give one value for each sample, shape {tuple(log_q.shape)},"

@@ -157,7 +157,8 @@ def two_sample_distance(x: Tensor, y: Tensor, *, blocks: int = 10) -> Estimate:
     Raises
     ------
     ValueError
-        If the shapes differ, or a block would have fewer than 2 points.
+        If the shapes differ, `blocks` is no whole number of 2 or more, or a block would have fewer
+        than 2 points.
     """
     if x.shape != y.shape or x.ndim != 2:
         raise ValueError(
@@ -217,7 +218,7 @@ def plane_density(
     ------
     ValueError
         If the data are not of the plane, the decoder is not Gaussian with one s of two cells or
-        more, or `draws` is below 1.
+        more, `draws` is below 1, or a cell is wider than `half_width`.
     """
     if model.data_dim != 2 or not isinstance(model.likelihood, GaussianLikelihood):
         raise ValueError("a Gaussian decoder of data with 2 dimensions is needed")
@@ -276,7 +277,8 @@ def log_evidence_on_grid(
     Raises
     ------
     TypeError, ValueError
-        If `x` does not suit the model, or the model is no Bernoulli decoder of two latents.
+        If `x` does not suit the model, the model is no Bernoulli decoder of two latents, or fewer
+        than 10 steps fill `limit`.
     """
     model.validate(x)
     if model.latent != 2 or not isinstance(model.likelihood, BernoulliLikelihood):

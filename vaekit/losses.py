@@ -75,7 +75,7 @@ def gaussian_loss(
     """
     _validate(mean, x, mu, log_variance, "mean")
     variance = torch.as_tensor(variance, dtype=mean.dtype, device=mean.device)
-    if variance.shape not in ((), mean.shape[1:]):
+    if variance.shape not in ((), (1,), mean.shape[1:]):
         raise ValueError(
             f"variance must have shape () or {tuple(mean.shape[1:])}, got {tuple(variance.shape)}"
         )

@@ -105,11 +105,12 @@ class Autoencoder(nn.Module):
             )
         wanted = {"in_features": (0, self.latent), "out_features": (-1, self.data_dim)}
         for name, (place, size) in wanted.items():
-            layer = decoder[place] if isinstance(decoder, nn.Sequential) else None
-            if getattr(layer, name, size) != size:
+            layers = decoder if isinstance(decoder, nn.Sequential) and len(decoder) else [None]
+            layer = layers[place]
+            if getattr(layer, name, size) not in (size, 0):  # 0: not known yet
                 raise ValueError(f"the decoder needs {size} {name}, it has {getattr(layer, name)}")
         variances = getattr(self.likelihood, "log_variance", torch.zeros(())).shape
-        if variances not in ((), (self.data_dim,)):
+        if variances not in ((), (1,), (self.data_dim,)):
             raise ValueError(f"{tuple(variances)} variances do not suit {self.data_dim} dimensions")
         self.config: dict | None = None
 
@@ -342,7 +343,7 @@ def from_config(config: dict) -> VAE | Autoencoder:
     if unknown := set(config) - set(known):
         raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
     config = known | config
-    if missing := [key for key, value in config.items() if value is None]:
+    if missing := [key for key in ("data_dim", "hidden", "latent") if config[key] is None]:
         raise ValueError(f"missing model settings: {', '.join(missing)}")
     if not isinstance(config["hidden"], Sequence):
         raise ValueError(f"hidden must be a list of sizes, got {config['hidden']!r}")

@@ -67,7 +67,10 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Put `content` at `path` in one step, or raise OSError and leave what was there."""
+    """Put `content` at `path` in one step, or raise OSError and leave what was there.
+
+    A process killed on the way leaves its unfinished file, `.name.PID.tmp`, beside it.
+    """
     path = Path(path)
     # of this process alone: two may write one path, and the last one wins
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

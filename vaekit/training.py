@@ -212,6 +212,7 @@ def fit(
         "patience": patience,
         "objective": dataclasses.asdict(objective),
     }
+    settings = json.loads(json.dumps(settings))  # as the checkpoint gives them back
     restored = _restore(path, model, settings) if path and path.exists() else None
     home = next(model.parameters()).device
     run = _Run(model, data, objective, batch_size, lr, seed, device, precision, binarize)
@@ -280,7 +281,8 @@ def fit_stored(path: str | Path, model: Autoencoder, data: Tensor, **options) ->
     OSError
         If the file cannot be written.
     """
-    if model.config is None or not {"checkpoint", "resume"}.isdisjoint(options):
+    model.validate_shape(data, "data")
+    if model.config is None or options.get("checkpoint") or options.get("resume"):
         raise ValueError(
             "fit_stored needs a model of `from_config`, and takes no checkpoint: use fit"
         )
@@ -343,7 +345,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If a GPU is asked for and torch sees none.
+        If it is neither the CPU nor a GPU, or a GPU that torch does not see.
     """
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -428,8 +428,8 @@ def audit(
     ------
     ValueError
         If `spread` is none of the four, a size is below 1, or the loss raises an error of its own
-        (which is named), returns no numbers, answers in half precision, or cannot
-        be differentiated.
+        (which is named), returns no numbers, answers in half precision, or cannot be
+        differentiated.
 
     Notes
     -----

@@ -161,7 +161,7 @@ def fit(
         "auto" is a GPU where there is one, else the CPU.
     precision : {"float32", "bfloat16"}
         What the networks, and a learned variance, compute in. θ, Adam, the likelihood's formula and
-        the KL term keep the model's dtype, which has to be float32.
+        the KL term keep the model's dtype; for "bfloat16" that has to be float32.
     objective : Objective
         β, KL warm-up and free bits.
     binarize : bool

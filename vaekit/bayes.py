@@ -25,8 +25,10 @@ class LinearGaussian:
     Raises
     ------
     ValueError
-        If the shapes or dtypes do not fit, a weight or bias is not finite, or an s is not positive
-        and finite.
+        If the last dimensions or the dtypes do not fit, a weight or bias is not finite, or an s is
+        not positive and finite.
+    RuntimeError
+        At first use, if the batch shapes do not broadcast.
 
     Notes
     -----

@@ -202,7 +202,7 @@ def elbo_quadrature(log_joint: LogJoint, q: Normal) -> Approximation:
     ------
     ValueError
         If a μ is not finite, a σ is not positive and finite, `log_joint` gives values of more
-        dimensions, or the integral does not converge.
+        dimensions than a batch of q has, or the integral does not converge.
 
     Notes
     -----

@@ -223,9 +223,9 @@ class Claim:
         Parameters
         ----------
         wrong : dict
-            By the wrong version in words, what it gives in the settings of the last `agree`. Each
-            is put in the place of that comparison's reference, and some other route has to reject
-            it.
+            By the wrong version in words, what it gives in the settings of the last `agree`, or of
+            the derivation. Each is put in the place of the reference, or of the first line, and
+            some other route or line has to reject it.
         above : Tensor, float, Approximation or Estimate, optional
             If given, the wrong version says that its value is above this in every setting, and one
             setting has to contradict it.

@@ -78,7 +78,10 @@ def power_of_ten(x: float, digits: int = 1) -> str:
 
 
 def rows(group: Facts) -> list[tuple[str, str, str]]:
-    """Return (route, its value in the first setting, what was found) for each row of a group."""
+    """Return (route, its value in the first setting, what was found) for each row of a group.
+
+    Of an inequality the value is the smallest gap of all settings.
+    """
     if group["kind"] == "inequality":
         larger, smaller, left, right = group["routes"]
         gaps = [

@@ -216,7 +216,7 @@ def kl_reverse(q: Normal, log_density: Callable[[Tensor], Tensor]) -> Tensor:
     ------
     ValueError
         If a μ is not finite, a σ is not positive and finite, or `log_density` gives values of
-        another shape.
+        another number of dimensions.
 
     Notes
     -----
@@ -260,9 +260,9 @@ def fit_reverse(log_density: Callable[[Tensor], Tensor], start: Normal) -> Norma
     Notes
     -----
     Newton's step for μ and for ln σ by themselves, from the derivatives of `reverse-kl-at-rest`;
-    plain gradient steps where the curvature is not that of a valley; and never more than a tenth
-    of σ at once, so that no walk jumps over a ridge. What it finds is the subject of
-    `reverse-kl-mode-seeking`.
+    shorter, plain gradient steps where the curvature, in units of σ, is below 1 for μ or below 2
+    for ln σ; and never more than a tenth of σ at once, so that no walk jumps over a ridge. What
+    it finds is the subject of `reverse-kl-mode-seeking`.
     """
     require_gaussian(start.mean, start.stddev)
     mu, log_sigma = start.mean.detach(), start.stddev.detach().log()

@@ -295,7 +295,7 @@ def expectation(
     -----
     Derived in `mc-unbiased` and `mc-standard-error`. Sums are kept of the deviations from the mean
     of the first piece: near enough to the mean that Σd² − (Σd)²/n loses no digits. Where fourth
-    powers leave the range of the dtype, `contributions` is 0.
+    powers leave the range of the dtype, `contributions` is 0 (too small) or NaN (too large).
     """
     if n < 2:
         raise ValueError(f"n = {n}: a standard error needs at least 2 samples")

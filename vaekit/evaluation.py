@@ -1,10 +1,11 @@
 """How good a trained model is: three bounds with standard errors, active units, two samples.
 
-All values are in nats per data point. The standard error of a bound is that of a mean over the
+The bounds are in nats per data point. The standard error of a bound is that of a mean over the
 data points, std / √N: it covers which points were drawn and the noise of z, since each point has
 its own, but not the bias of a bound, which lies below ln p_θ(x) by construction. The model's device
-and dtype are used; data move there piece by piece, so memory does not grow with the points, nor
-with the samples, of which `iwae_bound` alone holds all those of one point.
+and dtype are used; for the bounds and the active units data move there piece by piece, so memory
+does not grow with the points, nor with the samples, of which `iwae_bound` alone holds all those of
+one point. `log_evidence_on_grid` holds all points at once, `two_sample_distance` all of a block.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def iwae_bound(model: VAE, x: Tensor, k: int, *, seed: int = 0) -> Estimate:
     """Return the mean k-sample bound L_k over `x` (N, D), one draw for each point.
 
     In expectation L_1 is the ELBO and L_k ≤ L_{k+1} ≤ ln p_θ(x) (claim `iwae-monotone`;
-    Burda et al. 2015).
+    Burda et al. 2016).
 
     Raises
     ------
@@ -101,7 +102,7 @@ def log_evidence(
     """Return the mean of ln (1/n) Σᵢ wᵢ over `x` (N, D), which estimates the mean of ln p_θ(x).
 
     This is L_n; its negative is the importance-sampled test NLL that papers report, an upper bound
-    in expectation (claim `iwae-consistent`; Burda et al. 2015).
+    in expectation (claim `iwae-consistent`; Burda et al. 2016).
 
     Raises
     ------
@@ -124,7 +125,7 @@ def active_units(model: VAE, x: Tensor, *, threshold: float = 0.01) -> tuple[int
     """Count the latent dimensions whose mean moves with the data (claim `active-units`).
 
     The activity of dimension k is Var_x[μ_k(x)] over the points of `x` (N, D); a unit is active
-    where it exceeds `threshold` (Burda et al. 2015).
+    where it exceeds `threshold` (Burda et al. 2016).
 
     Returns
     -------

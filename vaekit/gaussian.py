@@ -88,7 +88,7 @@ def cumulative(t: Tensor) -> Tensor:
     """Φ(t), the probability that N(0, 1) is at most t: ½ erfc(−t/√2).
 
     The formula alone, with nothing validated. It keeps its digits far to the left, where
-    ``torch.special.ndtr`` gives zero from about t = −8.3 on.
+    ``torch.special.ndtr`` gives zero: from about t = −8.3 on in float64, from −6 on in float32.
 
     Parameters
     ----------
@@ -130,8 +130,8 @@ def interval_probability(lower: Tensor, upper: Tensor, mu: Tensor, sigma: Tensor
 
     Notes
     -----
-    Derived in `gaussian-interval`. Ends that lie to the right of μ are mirrored, since Φ(−t) keeps
-    its digits where Φ(t) = 1 − Φ(−t) has lost them.
+    Derived in `gaussian-interval`. An interval whose middle lies to the right of μ is mirrored,
+    since Φ(−t) keeps its digits where Φ(t) = 1 − Φ(−t) has lost them.
     """
     require_gaussian(mu, sigma)
     if not (lower <= upper).all():

@@ -26,14 +26,14 @@ __all__ = [
 
 
 class GaussianLikelihood(nn.Module):
-    """N(x; h, σ²) with the decoder's output h as the mean (claim `loss-gaussian-decoder`).
+    """N(x; h, s²) with the decoder's output h as the mean (claim `loss-gaussian-decoder`).
 
     Parameters
     ----------
     variance : float or Tensor
-        σ²: one number or shape () for all dimensions alike, shape (D,) for one per dimension.
+        s²: one number or shape () for all dimensions alike, shape (D,) for one per dimension.
     learn : bool
-        Whether σ² is trained with the network. It is stored as `log_variance` = ln σ².
+        Whether s² is trained with the network. It is stored as `log_variance` = ln s².
     """
 
     support, binary = (-math.inf, math.inf), False

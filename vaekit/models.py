@@ -319,7 +319,7 @@ def from_config(config: dict) -> VAE | Autoencoder:
     ----------
     config : dict
         `data_dim`, `hidden` (list), `latent`, and optionally `model` ("vae" or "autoencoder"),
-        `activation` (the name of a class of torch.nn), `likelihood` ("gaussian", "bernoulli",
+        `activation` (the name of an activation of torch.nn), `likelihood` ("gaussian", "bernoulli",
         "continuous-bernoulli"), `variance` (number or list of D), `learn_variance`, `grey`,
         `seed` of the weights. The decoder mirrors the encoder.
 

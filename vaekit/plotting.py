@@ -70,7 +70,7 @@ def cloud(axes: Axes, points: Tensor, *, size: float = 2, **style) -> None:
     points : Tensor
         Shape (n, 2), on any device.
     size : float
-        Diameter of a dot, in points.
+        Size of a dot's marker, in points: the dot is half as wide.
     **style
         Passed on to ``axes.plot``, for example ``color`` or ``label``.
     """

@@ -258,9 +258,9 @@ def fit_stored(path: str | Path, model: Autoencoder, data: Tensor, **options) ->
     """Do what `fit` does, or take the weights that this very call stored before.
 
     For models that a page needs and that need not be trained anew each time that it is built. With
-    another model, seed, data or option but `device` the training runs again; data are told apart by
-    their shape, their dtype and two sums. It is stored if the folder of `path` is there and the
-    file is not: delete the file to store what another call gives.
+    another model, seed, data or option but `device` and `progress` the training runs again; data
+    are told apart by their shape, their dtype and two sums. It is stored if the folder of `path` is
+    there and the file is not: delete the file to store what another call gives.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Widgets that live in Jupyter, in Colab and, with neither kernel nor network, in the built page.
 
 One widget is one `.py` beside one `.js`. Python hands over data; whatever answers a drag is
-written in the `.js`, and `tests/test_widgets.py` holds its formulas to the Python ones.
+written in the `.js`, and the tests of each widget hold its formulas to the Python ones.
 """
 
 from vaekit.widgets.bayes import BayesWidget

@@ -740,7 +740,7 @@ def test_every_exercise_of_the_book_is_sound(browser, built_book):
         stored = page.locator("script[type='application/vnd.jupyter.widget-state+json']")
         for model in json.loads(stored.text_content())["state"].values():
             if "truth" in model["state"]:
-                settings = torch.tensor(model["state"]["settings"], dtype=torch.float64)
+                settings = torch.tensor(model["state"]["settings"], dtype=torch.float64).mT
                 settings = settings[:, settings.std(0) > 0]
                 scaled = (settings - settings.mean(0)) / settings.std(0)
                 assert torch.linalg.svdvals(scaled).min() > 0.1, model["state"]["prompt"]
